@@ -1,0 +1,1 @@
+"""Configuration, supervision, wiring and command lines."""

@@ -1,0 +1,113 @@
+"""The command line `oht50d`: run, check, safe-stop, version (no state; heavy modules are imported when needed)."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import oht50d
+from oht50d.app.exit_codes import ExitCode
+from oht50d.model.errors import ConfigError, LinkError, Oht50Error, StoreError
+
+if TYPE_CHECKING:
+    from oht50d.app.config import LoadedConfig
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with the exit code of sysexits.h."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n")
+
+
+def make_parser() -> Parser:
+    """All commands and their options."""
+    parser = Parser(prog="oht50d", description="The daemon of the OHT-50 overhead hoist transport robot.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    settings = Parser(add_help=False)
+    settings.add_argument("--config", type=Path, metavar="FILE", help="instead of /etc/oht50d/oht50d.toml")
+    settings.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="one setting, repeatable"
+    )
+    run = commands.add_parser("run", parents=[settings], help="run the daemon")
+    run.add_argument("--simulate", action="store_true", help="on a simulated robot that the daemon starts itself")
+    run.add_argument("--scenario", metavar="NAME", help="what happens to the simulated robot")
+    commands.add_parser("check", parents=[settings], help="check the configuration; say where each value came from")
+    commands.add_parser("safe-stop", parents=[settings], help="send the stop to every drive, then end")
+    commands.add_parser("version", help="print the version")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; the exit code is one of `ExitCode`."""
+    arguments = make_parser().parse_args(argv)
+    if arguments.command == "version":
+        print(f"oht50d {oht50d.__version__}")
+        return ExitCode.OK
+    try:
+        return _with_configuration(arguments)
+    except Oht50Error as error:
+        print(f"oht50d: {error}", file=sys.stderr)
+        return exit_code_of(error)
+    except BrokenPipeError:
+        return ExitCode.IO
+
+
+def exit_code_of(error: Oht50Error) -> ExitCode:
+    """The exit code of an error that reached the command line."""
+    match error:
+        case ConfigError():
+            return ExitCode.CONFIGURATION
+        case LinkError():
+            return ExitCode.PERMISSION if error.cause == "permission" else ExitCode.UNAVAILABLE
+        case StoreError():
+            return ExitCode.IO
+        case _:
+            return ExitCode.SOFTWARE
+
+
+def _with_configuration(arguments: argparse.Namespace) -> int:
+    from oht50d.app.config import load_config
+
+    is_simulation = arguments.command == "run" and arguments.simulate
+    assignments = list(arguments.assignments)
+    if arguments.command == "run" and arguments.scenario is not None:
+        assignments.append(f"robot.scenario={json.dumps(arguments.scenario)}")
+    loaded = load_config(arguments.config, assignments=assignments, is_simulation=is_simulation)
+    match arguments.command:
+        case "check":
+            from oht50d.app.check import run_check
+
+            return run_check(loaded)
+        case "safe-stop":
+            from oht50d.app import safe_stop
+
+            return safe_stop.main(loaded.config)
+        case _:
+            return _run(loaded)
+
+
+def _run(loaded: "LoadedConfig") -> int:
+    import logging
+
+    from oht50d.app import house
+    from oht50d.app.logging_setup import setup_logging
+
+    writer = setup_logging(loaded.config.log)
+    log = logging.getLogger(__name__)
+    for note in loaded.notes:
+        log.info(note, extra={"event": "config.note"})
+    for warning in loaded.warnings:
+        log.warning(warning, extra={"event": "config.warning"})
+    try:
+        return house.main(loaded.config, simulate=loaded.config.is_simulated)
+    except Oht50Error:
+        raise
+    except Exception:  # the last door: a defect is logged with its traceback and gets its own exit code
+        log.critical("the daemon ended by a defect", exc_info=True, extra={"event": "daemon.defect"})
+        return ExitCode.SOFTWARE
+    finally:
+        writer.close()

@@ -1,0 +1,133 @@
+"""`oht50ctl`: asks the running daemon over its local socket and prints the answer (owns nothing; light imports only).
+
+Exit codes (USERS, Conventions): 0 done, 1 refused or failed, 2 done with a warning (a STOP that is not confirmed, a
+status that is old), 64 usage, 69 no daemon, 77 not permitted.
+"""
+
+import argparse
+import getpass
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+from oht50d.app.ctl_link import DEFAULT_SOCKET, LinkProblem, ask
+from oht50d.app.ctl_text import TEXTS
+from oht50d.app.exit_codes import ExitCode
+
+Tree = Mapping[str, object]
+
+_STALE_S = 2.0
+_CONFIRMED = frozenset({"acknowledged", "verified"})
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, ask, print; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        request = _request(arguments)
+    except ValueError as problem:
+        print(f"oht50ctl: {problem}", file=sys.stderr)
+        return ExitCode.USAGE
+    except (KeyboardInterrupt, EOFError):
+        return ExitCode.FAILURE
+    try:
+        reply = ask(arguments.socket, request)
+    except LinkProblem as problem:
+        print(f"oht50ctl: {problem}", file=sys.stderr)
+        return problem.exit_code
+    if reply.get("ok") is not True:
+        return _refused(reply, as_json=arguments.json)
+    found = reply.get("data")
+    tree: Tree = found if isinstance(found, dict) else {}
+    text = json.dumps(tree, indent=2) if arguments.json else TEXTS[str(request["op"])](tree)
+    print(text)
+    return _verdict(str(request["op"]), tree)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="oht50ctl", description="Ask the oht50d daemon on this machine.")
+    parser.add_argument(
+        "--socket", default=os.environ.get("OHT50_SOCKET", DEFAULT_SOCKET), help="path of the local socket"
+    )
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    commands.add_parser("status", help="state and causes, bus, LiDAR, battery, last stop")
+    commands.add_parser("stop", help="STOP the robot now: no login, no question")
+    events = commands.add_parser("events", help="the newest events")
+    events.add_argument("-n", "--number", type=_whole, default=20, help="how many (1 to 500)")
+    commands.add_parser("modules", help="every module with its age and counters")
+    registers = commands.add_parser("registers", help="every register of one module")
+    registers.add_argument("address", type=_whole, help="bus address, such as 0x02 or 2")
+    _add_user_commands(commands.add_parser("user", help="accounts (root only)"))
+    return parser
+
+
+def _add_user_commands(user: argparse.ArgumentParser) -> None:
+    commands = user.add_subparsers(dest="user_command", required=True, metavar="COMMAND", parser_class=_Parser)
+    add = commands.add_parser("add", help="add a user; the password is asked for twice")
+    add.add_argument("name")
+    add.add_argument("--role", required=True, choices=("viewer", "operator", "supervisor", "admin"))
+    add.add_argument("--password-stdin", action="store_true", help="read the password from the first line of stdin")
+    commands.add_parser("list", help="every user with role")
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
+def _request(arguments: argparse.Namespace) -> dict[str, object]:
+    match arguments.command:
+        case "events":
+            return {"op": "events", "limit": arguments.number}
+        case "registers":
+            return {"op": "registers", "address": arguments.address}
+        case "user" if arguments.user_command == "list":
+            return {"op": "user_list"}
+        case "user":
+            password = _password(from_stdin=arguments.password_stdin, read_secret=getpass.getpass)
+            return {"op": "user_add", "username": arguments.name, "password": password, "role": arguments.role}
+        case command:
+            return {"op": str(command)}
+
+
+def _password(*, from_stdin: bool, read_secret: Callable[[str], str]) -> str:
+    """Never from the command line: a process list shows that to everybody."""
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    password = read_secret("Password: ")
+    if read_secret("Password again: ") != password:
+        raise ValueError("the two passwords differ")
+    return password
+
+
+def _refused(reply: Tree, *, as_json: bool) -> int:
+    found = reply.get("error")
+    error: Tree = found if isinstance(found, dict) else {}
+    if as_json:
+        print(json.dumps({"error": error}, indent=2))
+    print(f"oht50ctl: {error.get('message', 'the daemon refused')} ({error.get('code', 'no code')})", file=sys.stderr)
+    return ExitCode.PERMISSION if error.get("code") == "INSUFFICIENT_PERMISSIONS" else ExitCode.FAILURE
+
+
+def _verdict(op: str, tree: Tree) -> int:
+    if op == "stop":
+        return ExitCode.OK if tree.get("outcome") in _CONFIRMED else ExitCode.WARNINGS
+    if op == "status":
+        age_s = tree.get("age_s")
+        return ExitCode.OK if isinstance(age_s, int | float) and age_s <= _STALE_S else ExitCode.WARNINGS
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

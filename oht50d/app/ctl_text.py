@@ -1,0 +1,198 @@
+"""How `oht50ctl` shows an answer: aligned columns, every value with unit and age, unknown as `unknown` (pure)."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+Tree = Mapping[str, object]
+
+UNKNOWN = "unknown"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Left-aligned columns, two blanks apart."""
+    lines = [list(header), *([*row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def told(cell: object, unit: object = "") -> str:
+    """A value with its unit, or `unknown`."""
+    if cell is None:
+        return UNKNOWN
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    number = f"{cell:g}" if isinstance(cell, float) else str(cell)
+    return f"{number} {unit}" if unit else number
+
+
+def aged(age_s: object) -> str:
+    """How long ago, or `never`."""
+    if not isinstance(age_s, int | float):
+        return "never"
+    return f"{age_s * 1000:.0f} ms ago" if age_s < 1 else f"{age_s:.1f} s ago"
+
+
+def status_text(tree: Tree) -> str:
+    """The answer to `status`."""
+    wire, lidar = _tree(tree, "wire"), _tree(tree, "lidar")
+    modules = _trees(tree, "modules")
+    online = sum(bool(module.get("is_online")) for module in modules)
+    permit = "yes" if tree.get("may_move") else "no" + _because(_trees(tree, "stop_causes") + _trees(tree, "inhibits"))
+    battery = ", ".join(_reading(reading) for reading in _trees(tree, "battery")) or UNKNOWN
+    lines = [
+        (
+            "robot",
+            f"{tree.get('robot_id')}{' SIMULATED' if tree.get('is_simulated') else ''}, {aged(tree.get('age_s'))}",
+        ),
+        (
+            "state",
+            str(tree.get("state"))
+            + (" LATCHED" if tree.get("is_latched") else "")
+            + _because(_trees(tree, "latched_causes")),
+        ),
+        ("may move", permit),
+        ("held by", str(tree.get("holder") or "nobody")),
+        ("position", told(tree.get("position_mm"), "mm")),
+        ("velocity", f"{told(tree.get('velocity_mm_s'), 'mm/s')}, limit {told(tree.get('speed_limit_mm_s'), 'mm/s')}"),
+        ("bus", _link(wire, "open" if wire.get("is_open") else "CLOSED", f"on {wire.get('port')}")),
+        ("LiDAR", _link(lidar, str(lidar.get("state")), "")),
+        ("battery", battery),
+        ("modules", f"{online} of {len(modules)} online"),
+        ("last stop", _stop(tree.get("stop"))),
+    ]
+    return "\n".join(f"{name:<10} {text}" for name, text in lines)
+
+
+def stop_text(tree: Tree) -> str:
+    """The answer to `stop`: how far it got and its four times."""
+    outcome = str(tree.get("outcome"))
+    is_confirmed = outcome in {"acknowledged", "verified"}
+    words = f"STOP {outcome}" if is_confirmed else f"STOP {outcome}: NOT CONFIRMED, press the red button"
+    times = ", ".join(
+        f"{name.replace('_', ' ')} {told(tree.get(name), 'ms')}"
+        for name in ("detected", "first_frame", "output_zero", "standstill")
+    )
+    lines = [f"{words}\n{times}"]
+    if tree.get("persisted") is False:
+        lines.append("The stop is not yet written to the memory.")
+    if tree.get("message"):
+        lines.append(str(tree["message"]))
+    return "\n".join(lines)
+
+
+def events_text(tree: Tree) -> str:
+    """The answer to `events`, newest first."""
+    rows = [
+        [str(event.get(key, "")) for key in ("seq", "utc", "severity", "kind", "actor", "message")]
+        for event in _trees(tree, "events")
+    ]
+    return table(("SEQ", "UTC", "SEVERITY", "KIND", "ACTOR", "MESSAGE"), rows)
+
+
+def modules_text(tree: Tree) -> str:
+    """The answer to `modules`."""
+    rows = [
+        [
+            _hex(module.get("address"), 2),
+            str(module.get("title")),
+            "online" if module.get("is_online") else "OFFLINE",
+            aged(module.get("age_s")),
+            told(module.get("requests")),
+            told(module.get("timeouts")),
+            told(module.get("exceptions")),
+            told(module.get("serial")),
+            str(module.get("problem") or ""),
+        ]
+        for module in _trees(tree, "modules")
+    ]
+    header = ("ADDRESS", "MODULE", "STATE", "LAST HEARD", "REQUESTS", "TIMEOUTS", "EXCEPTIONS", "SERIAL", "PROBLEM")
+    return table(header, rows)
+
+
+def registers_text(tree: Tree) -> str:
+    """The answer to `registers`."""
+    rows = [
+        [
+            _hex(register.get("address"), 4),
+            str(register.get("name")),
+            told(register.get("value"), register.get("unit") or ""),
+            _hex(register.get("raw"), 4),
+            str(register.get("quality")),
+            aged(register.get("age_s")),
+        ]
+        for register in _trees(tree, "registers")
+    ]
+    title = f"{tree.get('title')} at {_hex(tree.get('address'), 2)}, {'online' if tree.get('is_online') else 'OFFLINE'}"
+    return title + "\n" + table(("ADDRESS", "REGISTER", "VALUE", "RAW", "QUALITY", "AGE"), rows)
+
+
+def user_list_text(tree: Tree) -> str:
+    """The answer to `user list`."""
+    rows = [
+        [str(user.get("username")), str(user.get("role")), "active" if user.get("is_active") else "inactive"]
+        for user in _trees(tree, "users")
+    ]
+    return table(("USER", "ROLE", "STATE"), rows)
+
+
+def user_add_text(tree: Tree) -> str:
+    """The answer to `user add`."""
+    return f"added {tree.get('username')} as {tree.get('role')}"
+
+
+TEXTS: Mapping[str, Callable[[Tree], str]] = {
+    "status": status_text,
+    "stop": stop_text,
+    "events": events_text,
+    "modules": modules_text,
+    "registers": registers_text,
+    "user_list": user_list_text,
+    "user_add": user_add_text,
+}
+
+
+def _tree(tree: Tree, key: str) -> Tree:
+    found = tree.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _trees(tree: Tree, key: str) -> list[Tree]:
+    found = tree.get(key)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _because(causes: Sequence[Tree]) -> str:
+    names = []
+    for cause in causes:
+        detail = f" ({cause.get('detail')})" if cause.get("detail") else ""
+        names.append(f"{cause.get('code')}{detail} {aged(cause.get('since_s'))}")
+    return f": {', '.join(names)}" if names else ""
+
+
+def _reading(reading: Tree) -> str:
+    name = str(reading.get("role")).rpartition(".")[2]
+    return f"{name} {told(reading.get('value'), reading.get('unit') or '')} {aged(reading.get('age_s'))}"
+
+
+def _link(link: Tree, state: str, place: str) -> str:
+    words = f"{state} {place}".strip() + f", last heard {aged(link.get('age_s'))}"
+    if link.get("cause"):
+        words += f": {link.get('cause')}"
+    if link.get("remedy"):
+        words += f" ({link.get('remedy')})"
+    return words + (" SIMULATED" if link.get("is_simulated") else "")
+
+
+def _stop(found: object) -> str:
+    if not isinstance(found, dict):
+        return "none since start"
+    times = ", ".join(
+        f"{name.replace('_', ' ')} {told(found.get(f'{name}_ms'), 'ms')}"
+        for name in ("first_frame", "output_zero", "standstill")
+    )
+    return f"{found.get('kind')} {found.get('phase')} after {', '.join(map(str, found.get('causes') or ()))}: {times}"
+
+
+def _hex(number: object, digits: int) -> str:
+    return f"0x{number:0{digits}X}" if isinstance(number, int) else UNKNOWN

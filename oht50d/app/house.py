@@ -1,0 +1,282 @@
+"""The house: joins all rooms, holds the nurseries and their stop order (state: scopes, listener, last status line).
+
+Order (ARCHITECTURE, Nurseries): spool outermost, then the WIRE, then the CONTROL ring, then the OUTER ring. A stop
+request trips the latch and the bus synchronously; the rings go while the bus, still alive, brings the robot to rest;
+the wire's scope is cancelled last, then the spool is closed.
+"""
+
+import gc
+import logging
+import os
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import trio
+
+import oht50d
+from oht50d.app.config import Config
+from oht50d.app.exit_codes import ExitCode
+from oht50d.app.health import HealthDesk
+from oht50d.app.paths import shipped_config_dir
+from oht50d.app.reload import reload_settings
+from oht50d.app.rooms import Rooms, build_rooms, new_boot_id, spool_config
+from oht50d.app.simulated_robot import SimulatedSite, adapt, choose_site, run_simulator
+from oht50d.app.supervisor import RestartPolicy, Supervised
+from oht50d.app.web_server import serve_web
+from oht50d.clock import now_ns
+from oht50d.drivers.http_listener import open_listener
+from oht50d.drivers.local_socket import LocalSocketConfig, group_id, serve_local
+from oht50d.drivers.spool import Spool, open_spool
+from oht50d.drivers.systemd import Notifier
+from oht50d.drivers.wall_clock import utc_now
+from oht50d.metrics import Metrics
+from oht50d.model.errors import LinkError, StoreError
+from oht50d.model.motion import Cause, CauseCode, StopKind, StopPhase
+from oht50d.services.local_desk import LocalDesk
+from oht50d.services.ports import Account, Role
+from oht50d.web.app import create_app
+
+_log = logging.getLogger(__name__)
+
+STOP_LIMIT_S = 3.0
+"""How long the wire is kept for the last stop; standstill is measured long before, or it never will be."""
+LAST_GASP_S = 8.0
+"""The process ends by force after this, before systemd's TimeoutStopSec (10 s) would kill it."""
+FLUSH_S = 2.0
+SIMULATION_USER = "simulation"
+
+_WIRE_POLICY = RestartPolicy(first_s=0.1, cap_s=1.0)
+_LIDAR_POLICY = RestartPolicy(first_s=0.2, cap_s=2.0)
+_OUTER_POLICY = RestartPolicy(first_s=0.2, cap_s=5.0, defects_allowed=1_000_000)
+
+
+class House:
+    """One run of the daemon. `run` returns the exit code."""
+
+    def __init__(self, config: Config, *, simulate: bool) -> None:
+        self._site: SimulatedSite | None = choose_site(config) if simulate else None
+        self.config = config if self._site is None else adapt(config, self._site)
+        self.metrics = Metrics(version=oht50d.__version__)
+        self.rooms: Rooms | None = None
+        self.listener: socket.socket | None = None
+        self._notifier = Notifier.from_environment()
+        self._stop_requested = trio.Event()
+        self._control_scope = trio.CancelScope()
+        self._outer_scope = trio.CancelScope()
+        self._exit_code = ExitCode.OK
+        self._health: HealthDesk | None = None
+
+    @property
+    def port(self) -> int:
+        """The TCP port that the web listens on."""
+        assert self.listener is not None
+        return int(self.listener.getsockname()[1])
+
+    def request_stop(self, reason: str, code: ExitCode = ExitCode.OK) -> None:
+        """Latch, stop frames, then the end of the process; synchronous, the first call counts."""
+        if self._stop_requested.is_set():
+            return
+        _log.warning("stopping: %s", reason, extra={"event": "daemon.stopping"})
+        self._exit_code = code
+        self._notifier.stopping(f"stopping: {reason}")
+        if self.rooms is not None:
+            cause = self.rooms.kernel.shut_down(now_ns())
+            self.rooms.bus.trip_causes(StopKind.S1, (cause,))
+            self.rooms.guardian.poke()
+        _start_last_gasp()
+        self._stop_requested.set()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> int:
+        """Everything from the spool to the page; raises ConfigError, StoreError or LinkError when it cannot start."""
+        _make_directories(self.config)
+        boot_id = new_boot_id()
+        spool = await open_spool(spool_config(self.config), self.config.robot.robot_id, boot_id)
+        try:
+            self.rooms = build_rooms(
+                self.config, spool, self.metrics, boot_id, is_simulated=self.config.is_simulated
+            )  # fmt: skip
+            self.rooms.accounts.prepare()
+            self.listener = open_listener(self.config.web.host, self.config.web.port)
+            async with trio.open_nursery() as outermost:
+                await self._start_outermost(outermost, self.rooms)
+                await self._run_wire(self.rooms, task_status)
+                outermost.cancel_scope.cancel()
+        finally:
+            await self._close(spool)
+        return int(self._exit_code)
+
+    async def _start_outermost(self, nursery: trio.Nursery, rooms: Rooms) -> None:
+        if self._site is not None:
+            await nursery.start(self._mind_simulator, self._site)
+        rooms.guardian.step(0)
+        await nursery.start(rooms.recorder.run)
+
+    async def _mind_simulator(self, site: SimulatedSite, task_status: trio.TaskStatus[None]) -> None:
+        """Without its simulated robot this process has nothing to do."""
+        try:
+            await run_simulator(site, shipped_config_dir() / "modules", task_status)
+        except LinkError as problem:
+            self.request_stop(str(problem), ExitCode.UNAVAILABLE)
+
+    async def _run_wire(self, rooms: Rooms, task_status: trio.TaskStatus[None]) -> None:
+        """The wire's nursery: its scope is cancelled last."""
+        async with trio.open_nursery() as wire:
+            supervised = Supervised(
+                "field bus", rooms.bus.run, _WIRE_POLICY, on_defect=self._note_wire_defect, on_pause=self._pet_reopening
+            )
+            await wire.start(supervised.run)
+            wire.start_soon(self._stop_in_order, rooms, wire.cancel_scope)
+            with self._control_scope:
+                await self._run_control(rooms, task_status)
+            self._control_left(rooms)
+
+    def _control_left(self, rooms: Rooms) -> None:
+        """The control ring is gone without a stop request only if it failed: half a safety system is worse."""
+        if not self._stop_requested.is_set():
+            self._trip_crash("the control ring has ended")
+            self.request_stop("the control ring has ended", ExitCode.SOFTWARE)
+
+    async def _run_control(self, rooms: Rooms, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            async with trio.open_nursery() as control:
+                await control.start(rooms.guardian.run)
+                await control.start(rooms.commander.run)
+                await control.start(Supervised("LiDAR", rooms.lidar.run, _LIDAR_POLICY).run)
+                with self._outer_scope:
+                    await self._run_outer(rooms, task_status)
+                await trio.sleep_forever()
+        except* Exception as group:  # the ring fails together: tripped, logged, and the process ends with code 70
+            self._trip_crash(repr(group.exceptions[0]))
+            _log.critical("the control ring failed", exc_info=group, extra={"event": "ring.failed"})
+            self.request_stop("the control ring failed", ExitCode.SOFTWARE)
+
+    async def _run_outer(self, rooms: Rooms, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as outer:
+            self._health = HealthDesk(rooms, self._notifier)
+            self.metrics.watch(rooms.snapshots.current, now_ns)
+            rooms.guardian.on_step = self._health.note_step
+            rooms.guardian.on_gap = _drain(rooms)
+            for name, run in self._outer_tasks(rooms, self._health):
+                await outer.start(Supervised(name, run, _OUTER_POLICY).run)
+            self._announce(rooms)
+            task_status.started()
+            gc.collect()
+            gc.freeze()
+            await self._health.run()
+
+    def _outer_tasks(self, rooms: Rooms, health: HealthDesk) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        app = create_app(rooms.web_ports(health.view))
+        listener = self.listener
+        assert listener is not None
+        desk = LocalDesk(
+            snapshots=rooms.snapshots, commander=rooms.commander, history=rooms.spool, accounts=rooms.accounts,
+            records=rooms.recorder, technicians_gid=group_id("oht50-tech"), utc_now=utc_now,
+        )  # fmt: skip
+        local = LocalSocketConfig(path=str(self.config.robot.runtime_dir / "control.sock"))
+
+        async def web() -> None:
+            await serve_web(app, listener, self.config.web, self._stop_requested.wait)
+
+        async def local_socket() -> None:
+            await serve_local(local, desk)
+
+        return [("web server", web), ("local socket", local_socket)]
+
+    async def _stop_in_order(self, rooms: Rooms, wire_scope: trio.CancelScope) -> None:
+        """Bus first and alone; then the outer ring, the control ring, and the wire last."""
+        await self._stop_requested.wait()
+        self._outer_scope.cancel()
+        with trio.move_on_after(STOP_LIMIT_S):
+            await self._standstill(rooms)
+        report = rooms.bus.stop_report
+        phase = "none" if report is None else report.phase.value
+        _log.warning("last stop: %s", phase, extra={"event": "stop.last", "phase": phase})
+        self._control_scope.cancel()
+        wire_scope.cancel()
+
+    async def _standstill(self, rooms: Rooms) -> None:
+        while rooms.bus.status.is_open:
+            report = rooms.bus.stop_report
+            if report is not None and report.phase is StopPhase.STANDSTILL:
+                # One more publication, so that the record of the stop holds its end.
+                await trio.sleep(0.06)
+                return
+            await trio.sleep(0.01)
+
+    def _trip_crash(self, detail: str) -> None:
+        assert self.rooms is not None
+        cause = Cause(CauseCode.CRASH, now_ns(), detail)
+        self.rooms.kernel.trip(cause)
+        self.rooms.bus.trip_causes(StopKind.S1, (cause,))
+
+    def _note_wire_defect(self, error: BaseException) -> None:
+        self._trip_crash(f"field bus: {error!r}")
+
+    def _pet_reopening(self) -> None:
+        """While the port is closed the reopening loop vouches for the process (SAFETY, Permits)."""
+        if self._health is not None and not self._stop_requested.is_set():
+            self._health.note_reopening()
+
+    def _announce(self, rooms: Rooms) -> None:
+        words = "SIMULATED" if rooms.is_simulated else "ready"
+        self._notifier.ready(f"{rooms.kernel.state.name}: {words}")
+        _log.info("serving on port %d", self.port, extra={"event": "daemon.ready", "boot_id": rooms.boot_id})
+        if self._site is not None:
+            token = rooms.one_time.issue(Account(SIMULATION_USER, Role.OPERATOR, is_active=True))
+            print(f"\n  SIMULATED robot, page: http://127.0.0.1:{self.port}/", flush=True)
+            print(f"  sign in once with:    http://127.0.0.1:{self.port}/#sign-in={token}\n", flush=True)
+
+    async def reload(self) -> None:
+        """SIGHUP: check the files again, apply what can be applied, say what needs a restart."""
+        self._notifier.reloading()
+        for line in reload_settings(self.config):
+            _log.info(line, extra={"event": "daemon.reload"})
+        self._notifier.ready("reloaded")
+
+    async def _close(self, spool: Spool) -> None:
+        with trio.move_on_after(FLUSH_S, shield=True):
+            try:
+                if self.rooms is not None:
+                    await self.rooms.recorder.flush()
+                await spool.close()
+            except StoreError as problem:
+                _log.error("the spool did not close: %s", problem)
+        if self.rooms is not None:
+            self.rooms.timer.close()
+        if self.listener is not None:
+            self.listener.close()
+        self._notifier.close()
+
+
+def _drain(rooms: Rooms) -> Callable[[], None]:
+    def drain() -> None:
+        """After a loop gap: what waits in the ttys is of unknown age."""
+        rooms.bus.discard_input()
+        rooms.lidar.discard_input()
+
+    return drain
+
+
+def _make_directories(config: Config) -> None:
+    for directory in (config.robot.state_dir, config.robot.runtime_dir):
+        try:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise StoreError(f"cannot make {directory}: {problem.strerror}") from problem
+
+
+def _start_last_gasp() -> None:
+    """A thread that ends the process if its own end hangs."""
+    thread = threading.Timer(LAST_GASP_S, os._exit, args=(ExitCode.SOFTWARE,))
+    thread.daemon = True
+    thread.start()
+
+
+def main(config: Config, *, simulate: bool) -> int:
+    """Run the house under Trio with its signals; the exit code."""
+    from oht50d.app.signals import run_with_signals
+
+    house = House(config, simulate=simulate)
+    return trio.run(run_with_signals, house, instruments=[house.metrics.loop_lag])

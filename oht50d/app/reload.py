@@ -1,0 +1,30 @@
+"""What a reload does: read the files again, apply the log level, name what needs a restart (no state)."""
+
+import logging
+
+from oht50d.app.config import Config, load_config, unstructure
+from oht50d.model.errors import ConfigError
+
+
+def reload_settings(running: Config) -> list[str]:
+    """Lines for the log; a broken file changes nothing and is named."""
+    try:
+        loaded = load_config(is_simulation=running.is_simulated)
+    except ConfigError as problem:
+        return [f"reload refused, the running configuration stays: {problem}"]
+    logging.getLogger().setLevel(loaded.config.log.level.name)
+    before, after = _flat(unstructure(running)), _flat(unstructure(loaded.config))
+    changed = sorted(key for key in before if after.get(key) != before[key] and not key.startswith("log."))
+    if not changed:
+        return ["reloaded: nothing that needs a restart has changed"]
+    return [f"reloaded: these need a restart: {', '.join(changed)}"]
+
+
+def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, leaf in tree.items():
+        if isinstance(leaf, dict):
+            found.update(_flat(leaf, f"{prefix}{name}."))
+        else:
+            found[f"{prefix}{name}"] = leaf
+    return found

@@ -1,0 +1,239 @@
+"""Builds every room from the configuration, without starting anything (state: the built objects)."""
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from attrs import evolve, frozen
+
+from oht50d.app.config import Config, Environment
+from oht50d.app.paths import find_config_file
+from oht50d.clock import now_ns
+from oht50d.codec.registers import load_module_map
+from oht50d.core.actuators import Actuators, find_actuators
+from oht50d.core.poll_plan import PollPlan, plan_blocks
+from oht50d.core.reaction import ReactionModel
+from oht50d.core.robot_state import RobotState, Simulation
+from oht50d.core.safety_config import BrakeWiring
+from oht50d.core.safety_kernel import SafetyKernel
+from oht50d.core.wire_schedule import WireSchedule, WireTimes
+from oht50d.drivers.field_bus import BusConfig, FieldBus
+from oht50d.drivers.lidar_link import LidarLink
+from oht50d.drivers.secrets import load_signing_key
+from oht50d.drivers.serial_port import SerialPortConfig, open_serial_port
+from oht50d.drivers.spool import Spool, SpoolConfig
+from oht50d.drivers.timer import PreciseTimer
+from oht50d.drivers.user_store import UserStore
+from oht50d.drivers.wall_clock import utc_now
+from oht50d.metrics import Metrics
+from oht50d.model.lidar import LidarScan
+from oht50d.model.registers import ModuleMap
+from oht50d.model.snapshot import Snapshot
+from oht50d.services.commander import CommandDesk
+from oht50d.services.guardian import Guardian
+from oht50d.services.hub import Journal, Latest
+from oht50d.services.recorder import Recorder, RecorderConfig
+from oht50d.services.snapshots import Identity, SnapshotMaker
+from oht50d.web.one_time import OneTimeSignIn
+from oht50d.web.tokens import TokenService
+from oht50d.web.web_ports import HealthView, WebPorts
+
+TURN_NS = 100_000_000
+"""Nominal LiDAR turn (10 Hz) for the predicted time of a stop."""
+
+
+def load_maps(config: BusConfig) -> tuple[ModuleMap, ...]:
+    """The register maps that the configuration names; raises ConfigError."""
+    maps = []
+    for name in config.maps:
+        path = find_config_file(f"modules/{name}")
+        maps.append(load_module_map(path.read_text(encoding="utf-8"), file=str(path)))
+    return tuple(maps)
+
+
+def released_word(wiring: BrakeWiring) -> int | None:
+    """The relay word that releases the brake."""
+    return {BrakeWiring.UNKNOWN: None, BrakeWiring.ENERGISE_TO_RELEASE: 1, BrakeWiring.ENERGISE_TO_BRAKE: 0}[wiring]
+
+
+def wire_times(config: BusConfig) -> WireTimes:
+    return WireTimes(
+        safety_ns=config.safety_timeout.ns,
+        other_ns=config.reply_timeout.ns,
+        probe_ns=config.probe_timeout.ns,
+        max_late_ns=config.max_late.ns,
+    )
+
+
+def reaction_model(config: Config, maps: Sequence[ModuleMap], actuators: Actuators) -> ReactionModel:
+    """What `check` prints and the stop reports carry."""
+    return ReactionModel(
+        config=config.safety,
+        plan=PollPlan([block for module in maps for block in plan_blocks(module)]),
+        times=wire_times(config.bus),
+        baud=config.bus.serial.baud,
+        turn_ns=TURN_NS,
+        drives=len(actuators.drives),
+        has_drive_timeout=actuators.timeout_register is not None,
+        speed_mm_s=config.safety.uncommissioned_speed_mm_s,
+    )
+
+
+class ScanShelf:
+    """The newest whole turn."""
+
+    def __init__(self) -> None:
+        self._latest: Latest[LidarScan | None] = Latest(None)
+
+    def current_scan(self) -> LidarScan | None:
+        return self._latest.current()
+
+    def publish(self, scan: LidarScan) -> None:
+        self._latest.publish(scan)
+
+
+class SnapshotShelf:
+    """The newest snapshot; there is always one once the guardian has stepped."""
+
+    def __init__(self) -> None:
+        self._latest: Latest[Snapshot | None] = Latest(None, version_of=lambda s: 0 if s is None else s.version)
+
+    def current(self) -> Snapshot:
+        """Only called once the guardian has made its first step, which happens before anybody is served."""
+        snapshot = self._latest.current()
+        assert snapshot is not None
+        return snapshot
+
+    async def newer_than(self, version: int) -> Snapshot:
+        snapshot = await self._latest.newer_than(version)
+        assert snapshot is not None
+        return snapshot
+
+    def publish(self, snapshot: Snapshot) -> None:
+        self._latest.publish(snapshot)
+
+
+@frozen(kw_only=True)
+class Rooms:
+    """Everything that the house joins; built inside Trio, before any task runs."""
+
+    config: Config
+    boot_id: str
+    maps: tuple[ModuleMap, ...]
+    kernel: SafetyKernel
+    state: RobotState
+    bus: FieldBus
+    timer: PreciseTimer
+    lidar: LidarLink
+    guardian: Guardian
+    commander: CommandDesk
+    snapshots: SnapshotShelf
+    scans: ScanShelf
+    journal: Journal
+    recorder: Recorder
+    spool: Spool
+    accounts: UserStore
+    one_time: OneTimeSignIn
+    metrics: Metrics
+    is_simulated: bool
+
+    def web_ports(self, health: Callable[[], HealthView]) -> WebPorts:
+        """The web's share; reads or makes the signing key. Raises ConfigError."""
+        directory = os.environ.get("CREDENTIALS_DIRECTORY")
+        key = load_signing_key(
+            credentials_dir=None if directory is None else Path(directory),
+            state_dir=self.config.robot.state_dir,
+            is_development=self.config.environment is Environment.DEVELOPMENT,
+        )
+        return WebPorts(
+            snapshots=self.snapshots,
+            scans=self.scans,
+            commander=self.commander,
+            history=self.spool,
+            accounts=self.accounts,
+            tokens=TokenService(key, self.boot_id, self.config.auth, now_ns=now_ns, wall_s=time.time),
+            one_time=self.one_time,
+            health=health,
+            metrics=self.metrics,
+            module_maps={module.address: module for module in self.maps},
+            config=self.config.web,
+        )
+
+
+def spool_config(config: Config) -> SpoolConfig:
+    """The spool stands in the state directory unless its path was set."""
+    default = SpoolConfig()
+    if config.spool.path != default.path:
+        return config.spool
+    return evolve(config.spool, path=str(config.robot.state_dir / "spool.db"))
+
+
+def build_rooms(config: Config, spool: Spool, metrics: Metrics, boot_id: str, *, is_simulated: bool) -> Rooms:
+    """Join drivers, core and services. Raises ConfigError for maps that do not fit."""
+    maps = load_maps(config.bus)
+    actuators = find_actuators(maps, released_word=released_word(config.safety.brake_wiring))
+    snapshots, scans = SnapshotShelf(), ScanShelf()
+    simulation = Simulation(config.bus.is_simulated, config.lidar.is_simulated)
+    predicted_ms = reaction_model(config, maps, actuators).after_detection().total_ms
+    schedule = WireSchedule(maps, actuators, config.safety, wire_times(config.bus), predicted_ms)
+    state = RobotState(schedule, actuators, simulation, config.safety.zones.sector_count)
+    kernel = SafetyKernel(config.safety, boot_id, now_ns())
+    has_timeout = actuators.timeout_register is not None
+    identity = Identity(config.robot.robot_id, is_simulated, has_timeout)
+    maker = SnapshotMaker(identity, config.safety, utc_now)
+    timer = PreciseTimer()
+    guardian = _Late[Guardian]()
+    bus = FieldBus(
+        config.bus, schedule, timer, open_serial_port,
+        publish=lambda readings: guardian.it.accept_block(readings),
+        publish_stop=lambda report: guardian.it.accept_stop(report),
+    )  # fmt: skip
+    guardian.it = Guardian(config.safety, kernel, state, bus, snapshots.publish, maker.make)
+    journal = Journal()
+    recorder = Recorder(journal, spool, snapshots, utc_now=utc_now, config=_recorder_config(config))
+    commander = CommandDesk(config.safety, guardian.it, bus, snapshots, recorder, utc_now)
+    guardian.it.on_button = commander.press_button
+    return Rooms(
+        config=config, boot_id=boot_id, maps=maps, kernel=kernel, state=state, bus=bus, timer=timer,
+        lidar=_build_lidar(config, guardian.it, scans), guardian=guardian.it, commander=commander, snapshots=snapshots,
+        scans=scans, journal=journal, recorder=recorder, spool=spool,
+        accounts=UserStore(config.robot.state_dir / "users.db"), one_time=OneTimeSignIn(now_ns), metrics=metrics,
+        is_simulated=is_simulated,
+    )  # fmt: skip
+
+
+T = TypeVar("T")
+
+
+class _Late(Generic[T]):
+    """A value that is known a little later than those who use it."""
+
+    it: T
+
+
+def _recorder_config(config: Config) -> RecorderConfig:
+    return RecorderConfig(batch_rows=config.spool.batch_rows, batch_wait=config.spool.batch_wait)
+
+
+def _build_lidar(config: Config, guardian: Guardian, scans: ScanShelf) -> LidarLink:
+    port = SerialPortConfig(
+        port=config.lidar.port, baud=config.lidar.baud, lock_dir=config.bus.serial.lock_dir
+    )  # fmt: skip
+    return LidarLink(
+        config.lidar,
+        open_port=partial(open_serial_port, port),
+        publish_sectors=guardian.accept_sectors,
+        publish_scan=scans.publish,
+        publish_status=guardian.accept_lidar_status,
+        clock=now_ns,
+        sector_count=config.safety.zones.sector_count,
+    )
+
+
+def new_boot_id() -> str:
+    """A fresh identity for this run of the process; monotonic times mean nothing without it."""
+    return uuid.uuid4().hex

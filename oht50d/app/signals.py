@@ -1,0 +1,35 @@
+"""SIGTERM and SIGINT stop in order, SIGHUP reloads (no state)."""
+
+import signal
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import trio
+
+
+class Stoppable(Protocol):
+    """The house as the signals see it."""
+
+    def request_stop(self, reason: str) -> None: ...
+
+    async def reload(self) -> None: ...
+
+    async def run(self) -> int: ...
+
+
+async def run_with_signals(house: Stoppable) -> int:
+    """Run the house until it ends; a second SIGINT or SIGTERM changes nothing, the stop is under way."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_obey, received, house)
+            code = await house.run()
+            nursery.cancel_scope.cancel()
+    return code
+
+
+async def _obey(received: AsyncIterator[int], house: Stoppable) -> None:
+    async for number in received:
+        if number == signal.SIGHUP:
+            await house.reload()
+        else:
+            house.request_stop(signal.Signals(number).name)

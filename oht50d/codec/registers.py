@@ -1,0 +1,177 @@
+"""Register words to typed values and back, after the module maps (state: one bounded cache of decoders).
+
+Source of the conventions: CONFLICTS.md of the register lists (raw limits times scale; uint8 is the low byte; pairs low
+word first) and the lists' own units: `version` reads 0x0101 as 1.01, `ascii2` is two ASCII characters.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+from oht50d.codec.map_file import RAW_LIMITS, load_module_map
+from oht50d.model.errors import LocalProtocolError
+from oht50d.model.registers import (
+    BlockReadings,
+    DataType,
+    ModuleMap,
+    Quality,
+    Reading,
+    RegisterBlock,
+    RegisterSpec,
+    RegisterValue,
+)
+
+__all__ = ["decode_block", "decode_register", "encode_register", "load_module_map", "raw_of_word", "serial_number"]
+
+_Decoder = Callable[[int], tuple[RegisterValue, Quality]]
+
+_DECODERS: dict[int, tuple[RegisterBlock, tuple[_Decoder, ...]]] = {}
+_MAX_CACHED_BLOCKS = 512
+_EXACT_DIVISOR_TOLERANCE = 1e-9
+_GOOD, _OUT, _UNKNOWN = Quality.GOOD, Quality.OUT_OF_RANGE, Quality.UNKNOWN_CODE  # a name costs less than an attribute
+_MAX_MAGNITUDE = 1e12
+_BYTE = re.compile("[0-9]{1,3}")
+
+
+def raw_of_word(spec: RegisterSpec, word: int) -> int:
+    """The 16 bits as the raw number that limits and defaults speak of: low byte, signed or unsigned."""
+    if spec.data_type is DataType.UINT8:
+        return word & 0xFF
+    return word - 0x10000 if spec.data_type is DataType.INT16 and word & 0x8000 else word
+
+
+def decode_register(spec: RegisterSpec, word: int) -> tuple[RegisterValue, Quality]:
+    """One word as a typed value; a value out of its limits or with an unknown code is still given, and marked."""
+    return _decoder(spec)(word)
+
+
+def decode_block(block: RegisterBlock, words: tuple[int, ...], *, requested_ns: int, received_ns: int) -> BlockReadings:
+    """All words of one reply. Raises LocalProtocolError if there are not as many as the block has registers."""
+    if len(words) != len(block.specs):
+        raise LocalProtocolError(f"{len(words)} words for a block of {len(block.specs)} registers")
+    decoded = [decode(word) for decode, word in zip(_block_decoders(block), words, strict=True)]
+    values, qualities = zip(*decoded, strict=True)
+    return BlockReadings(block, words, values, qualities, requested_ns, received_ns)
+
+
+def encode_register(spec: RegisterSpec, value: RegisterValue) -> int:
+    """The word that a typed value is written as; numbers are rounded to the register's resolution.
+
+    Raises LocalProtocolError for a read-only register, a value of another type, an unknown word, or a raw number
+    outside the limits. An enum takes its word or its code, a bool also 0 and 1.
+    """
+    if not spec.is_writable:
+        raise LocalProtocolError(f"{spec.name} is read-only")
+    raw = _raw_of_value(spec, value)
+    lowest, highest = _limits(spec)
+    if not lowest <= raw <= highest:
+        raise LocalProtocolError(f"{value!r} is out of range for {spec.name}")
+    return raw & 0xFFFF
+
+
+def serial_number(module_map: ModuleMap, readings: Mapping[str, Reading]) -> int | None:
+    """The 32-bit serial number out of readings by register name; None if the map or the readings lack it."""
+    low = module_map.by_role.get("identity.serial_low")
+    high = module_map.by_role.get("identity.serial_high")
+    if low is None or high is None or low.name not in readings or high.name not in readings:
+        return None
+    return readings[high.name].raw << 16 | readings[low.name].raw
+
+
+def _block_decoders(block: RegisterBlock) -> tuple[_Decoder, ...]:
+    """Decoders by identity of the block: blocks are made once per map and a spec with choices has no hash."""
+    cached = _DECODERS.get(id(block))
+    if cached is not None and cached[0] is block:
+        return cached[1]
+    if len(_DECODERS) >= _MAX_CACHED_BLOCKS:
+        _DECODERS.clear()
+    decoders = tuple(_decoder(spec) for spec in block.specs)
+    _DECODERS[id(block)] = (block, decoders)
+    return decoders
+
+
+def _limits(spec: RegisterSpec) -> tuple[int, int]:
+    lowest, highest = RAW_LIMITS[spec.data_type]
+    return (
+        lowest if spec.minimum is None else spec.minimum,
+        highest if spec.maximum is None else spec.maximum,
+    )
+
+
+def _decoder(spec: RegisterSpec) -> _Decoder:
+    """A function from word to value and quality; for a low byte all answers are made in advance."""
+    if spec.data_type is DataType.UINT8:
+        answers = tuple(_decode_raw(spec, raw) for raw in range(0x100))
+        return lambda word: answers[word & 0xFF]
+    lowest, highest = _limits(spec)
+    sign = 0x8000 if spec.data_type is DataType.INT16 else 0
+    if _value_of_raw(spec) is not None:
+        return lambda word: _decode_raw(spec, (word ^ sign) - sign)
+    if (lowest, highest) == (0, 0xFFFF):
+        return lambda word: (word, _GOOD)
+
+    def decode(word: int) -> tuple[RegisterValue, Quality]:
+        raw = (word ^ sign) - sign
+        return raw, _GOOD if lowest <= raw <= highest else _OUT
+
+    return decode
+
+
+def _value_of_raw(spec: RegisterSpec) -> Callable[[int], RegisterValue | None] | None:
+    """From raw number to value, where None marks a code without meaning; None if the raw number is the value."""
+    if spec.choices:
+        return spec.choices.get
+    match spec.unit:
+        case "bool":
+            return bool
+        case "ascii2":
+            return _ascii2
+        case "version":
+            return _version
+    if spec.scale == 1:
+        return None
+    divisor = round(1 / spec.scale)
+    if divisor and abs(1 / spec.scale - divisor) < _EXACT_DIVISOR_TOLERANCE * divisor:
+        return lambda raw: raw / divisor  # 243 / 10 is 24.3, but 243 * 0.1 is 24.3 and a bit
+    scale = spec.scale
+    return lambda raw: raw * scale
+
+
+def _ascii2(raw: int) -> RegisterValue | None:
+    text = chr(raw >> 8) + chr(raw & 0xFF)
+    return text if text.isascii() and text.isprintable() else None
+
+
+def _version(raw: int) -> RegisterValue | None:
+    return f"{raw >> 8}.{raw & 0xFF:02d}"
+
+
+def _raw_of_value(spec: RegisterSpec, value: RegisterValue) -> int:
+    if isinstance(value, str):
+        return _raw_of_text(spec, value)
+    if isinstance(value, bool):
+        if spec.unit != "bool":
+            raise LocalProtocolError(f"{spec.name} is no boolean")
+        return int(value)
+    if spec.choices and value not in spec.choices:
+        raise LocalProtocolError(f"{value!r} is no code of {spec.name}")
+    if spec.unit in ("bool", "ascii2", "version") and not isinstance(value, int):
+        raise LocalProtocolError(f"{value!r} is no value of {spec.name}")
+    if not -_MAX_MAGNITUDE < value < _MAX_MAGNITUDE:
+        raise LocalProtocolError(f"{value!r} is no number for {spec.name}")
+    return round(value / spec.scale)
+
+
+def _raw_of_text(spec: RegisterSpec, text: str) -> int:
+    for code, word in spec.choices.items():
+        if word == text:
+            return code
+    if spec.unit == "ascii2" and len(text) == 2 and text.isascii():
+        return ord(text[0]) << 8 | ord(text[1])
+    major, dot, minor = text.partition(".")
+    if spec.unit == "version" and dot and _is_byte(major) and _is_byte(minor):
+        return int(major) << 8 | int(minor)
+    raise LocalProtocolError(f"{text!r} is no value of {spec.name}")
+
+
+def _is_byte(text: str) -> bool:
+    return _BYTE.fullmatch(text) is not None and int(text) <= 0xFF

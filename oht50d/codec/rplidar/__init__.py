@@ -1,0 +1,1 @@
+"""The RPLIDAR serial protocol, sans-IO: requests, answers, measurement packets, and the host's parser."""

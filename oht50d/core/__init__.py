@@ -1,0 +1,1 @@
+"""Judgements; time is an argument, nothing here does I/O."""

@@ -1,0 +1,119 @@
+"""Where the actuator roles of the loaded maps live on the bus (no state; built once from the maps).
+
+A drive's enable, setpoint and linear input must be neighbours, because SAFETY.md wants enable and setpoint in one FC16.
+"""
+
+from collections.abc import Iterable
+
+from attrs import frozen
+
+from oht50d.model.bus import ReadRegisters, WriteRegister, WriteRegisters
+from oht50d.model.errors import ConfigError
+from oht50d.model.registers import ModuleKind, ModuleMap
+
+
+@frozen
+class Drive:
+    """One drive: bus unit and register addresses of its roles."""
+
+    number: int
+    unit: int
+    enable: int
+    setpoint: int
+    linear_input: int
+    direction: int
+    mode: int
+
+    def output(self, *, enable: bool, setpoint: int, linear_input: int) -> WriteRegisters:
+        """Enable, setpoint and linear input in one FC16."""
+        return WriteRegisters(self.unit, self.enable, (int(enable), setpoint, linear_input))
+
+    def demand_zero(self) -> WriteRegisters:
+        """Setpoint and linear input 0; enable is kept because it is not written."""
+        return WriteRegisters(self.unit, self.setpoint, (0, 0))
+
+    def read_output(self) -> ReadRegisters:
+        return ReadRegisters(self.unit, self.enable, 3)
+
+
+@frozen
+class Brake:
+    """The brake relay: unit and register; `released_word` is the word that releases it, None if unknown."""
+
+    unit: int
+    register: int
+    released_word: int | None
+
+    def release(self) -> WriteRegister | None:
+        return None if self.released_word is None else WriteRegister(self.unit, self.register, self.released_word)
+
+    def apply(self) -> WriteRegister:
+        """Brake on. With unknown wiring the relay is de-energised: a brake must act when power is lost."""
+        word = 0 if self.released_word is None else 1 - self.released_word
+        return WriteRegister(self.unit, self.register, word)
+
+    def read(self) -> ReadRegisters:
+        return ReadRegisters(self.unit, self.register, 1)
+
+
+@frozen
+class Actuators:
+    """Every actuator of the vehicle; `timeout_register` is the drives' communication time-out, if the map has one."""
+
+    drives: tuple[Drive, ...]
+    brake: Brake
+    timeout_unit: int | None
+    timeout_register: int | None
+
+
+def find_actuators(maps: Iterable[ModuleMap], *, released_word: int | None) -> Actuators:
+    """From the roles of the maps; raises ConfigError if an actuator has no stop role."""
+    maps = tuple(maps)
+    travel = _only(maps, ModuleKind.TRAVEL)
+    safety = _only(maps, ModuleKind.SAFETY)
+    numbers = sorted({int(role.split(".")[1]) for role in travel.by_role if role.startswith("drive.") and role[6].isdigit()})
+    drives = tuple(_drive(travel, number) for number in numbers)
+    if not drives:
+        raise ConfigError("drive.1.enable", "the travel map has no drive", expected="at least one drive role")
+    brake = safety.by_role.get("brake.release")
+    if brake is None:
+        raise ConfigError("brake.release", "the safety map has no brake role", expected="a relay with role brake.release")
+    timeout = travel.by_role.get("drive.communication_timeout")
+    return Actuators(
+        drives=drives,
+        brake=Brake(safety.address, brake.address, released_word),
+        timeout_unit=None if timeout is None else travel.address,
+        timeout_register=None if timeout is None else timeout.address,
+    )
+
+
+def _only(maps: tuple[ModuleMap, ...], kind: ModuleKind) -> ModuleMap:
+    found = [module for module in maps if module.kind is kind]
+    if len(found) != 1:
+        raise ConfigError("modules", f"{len(found)} maps of kind {kind.value}", expected="exactly one")
+    return found[0]
+
+
+def _drive(travel: ModuleMap, number: int) -> Drive:
+    def address(name: str) -> int:
+        role = f"drive.{number}.{name}"
+        if role not in travel.by_role:
+            raise ConfigError(role, "an actuator without this stop role is refused", expected=f"a register with role {role}")
+        return travel.by_role[role].address
+
+    drive = Drive(
+        number,
+        travel.address,
+        address("enable"),
+        address("setpoint"),
+        address("linear_input"),
+        address("direction"),
+        address("mode"),
+    )
+    if (drive.setpoint, drive.linear_input) != (drive.enable + 1, drive.enable + 2):
+        raise ConfigError(
+            f"drive.{number}", "enable, setpoint and linear input must be neighbours in this order",
+            expected="three ascending addresses",
+            found=f"{drive.enable:#06x}, {drive.setpoint:#06x}, {drive.linear_input:#06x}",
+        )  # fmt: skip
+    return drive

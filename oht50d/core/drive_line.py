@@ -1,0 +1,99 @@
+"""From a demand to motion frames: what has been sent, what comes next (owner: wire schedule).
+
+Order of a start: mode, direction, enable with demand 0, brake released, demand. A frame that was not answered is sent
+again, at most `MAX_ATTEMPTS` times in a row; after that the outcome is unknown and unknown means stop (ARCHITECTURE).
+"""
+
+from collections.abc import Iterator
+
+from oht50d.core.actuators import Actuators, Drive
+from oht50d.core.motion_gate import MotionGate
+from oht50d.model.bus import BusRequest, ExchangeResult, WriteRegister
+from oht50d.model.motion import MotionDemand, Permit
+
+MAX_ATTEMPTS = 3
+
+
+class DriveLine:
+    """What the drives were last told. `refresh_ns` repeats the demand for drives that watch their communication."""
+
+    def __init__(self, actuators: Actuators, gate: MotionGate, refresh_ns: int | None) -> None:
+        self._actuators = actuators
+        self._gate = gate
+        self._refresh_ns = refresh_ns
+        self._acknowledged: dict[tuple[int, int], BusRequest] = {}
+        self._refreshed_ns: dict[int, int] = {}
+        self._failures = 0
+
+    @property
+    def is_energised(self) -> bool:
+        """True once any motion frame may have reached a drive since the last `forget`."""
+        return bool(self._acknowledged) or self._failures > 0
+
+    @property
+    def is_unknown(self) -> bool:
+        return self._failures >= MAX_ATTEMPTS
+
+    @property
+    def commanded_direction(self) -> int:
+        """The direction word that was acknowledged last; 0 if none."""
+        for drive in self._actuators.drives:
+            frame = self._acknowledged.get((drive.unit, drive.direction))
+            if isinstance(frame, WriteRegister):
+                return frame.word
+        return 0
+
+    def forget(self) -> None:
+        """After a stop nothing of what was sent counts any more."""
+        self._acknowledged.clear()
+        self._refreshed_ns.clear()
+        self._failures = 0
+
+    def next_request(self, demand: MotionDemand, permit: Permit, now_ns: int) -> BusRequest | None:
+        """The next motion frame on the way to `demand`; None if there is nothing to say."""
+        for request in self._sequence(demand, permit):
+            if self._acknowledged.get((request.unit, request.address)) != request:
+                return request
+        return self._refresh(demand, permit, now_ns)
+
+    def complete(self, result: ExchangeResult) -> None:
+        """Record the outcome of a frame from `next_request`."""
+        request = result.request
+        if not result.is_valid:
+            self._failures += 1
+            return
+        self._failures = 0
+        self._acknowledged[(request.unit, request.address)] = request
+        self._refreshed_ns[request.address] = result.ended_ns
+
+    def _sequence(self, demand: MotionDemand, permit: Permit) -> Iterator[BusRequest]:
+        drives = self._actuators.drives
+        for drive in drives:
+            yield WriteRegister(drive.unit, drive.mode, int(self._gate.drive_mode))
+        for drive in drives:
+            yield WriteRegister(drive.unit, drive.direction, demand.direction.value)
+        if not self._has_started():
+            for drive in drives:
+                yield drive.output(enable=True, setpoint=0, linear_input=0)
+        release = self._actuators.brake.release()
+        if release is not None:
+            yield release
+        for drive in drives:
+            yield self._output(drive, demand, permit)
+
+    def _has_started(self) -> bool:
+        """True when the brake was released: from then on the demand frames are the enable frames."""
+        brake = self._actuators.brake
+        return (brake.unit, brake.register) in self._acknowledged
+
+    def _refresh(self, demand: MotionDemand, permit: Permit, now_ns: int) -> BusRequest | None:
+        if self._refresh_ns is None:
+            return None
+        for drive in self._actuators.drives:
+            if now_ns - self._refreshed_ns.get(drive.enable, 0) >= self._refresh_ns:
+                return self._output(drive, demand, permit)
+        return None
+
+    def _output(self, drive: Drive, demand: MotionDemand, permit: Permit) -> BusRequest:
+        setpoint, linear_input = self._gate.demand_words(demand, permit)
+        return drive.output(enable=True, setpoint=setpoint, linear_input=linear_input)

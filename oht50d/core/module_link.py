@@ -1,0 +1,87 @@
+"""What is known about the link to one bound module: identity, age, counts, pauses (owner: wire schedule)."""
+
+from attrs import define, field
+
+from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure
+from oht50d.model.registers import BlockReadings, ModuleMap
+from oht50d.model.snapshot import ModuleCounters
+
+FAILURES_BEFORE_PAUSE = 3
+
+
+@define
+class ModuleLink:
+    """One bound module. `pause_ns` is how long a dead module is left alone between probes."""
+
+    module: ModuleMap
+    pause_ns: int
+    is_identified: bool = False
+    last_valid_ns: int | None = None
+    serial: int | None = None
+    firmware: str | None = None
+    problem: str = "not found yet"
+    failures: int = 0
+    resume_ns: int = 0
+    requests: int = 0
+    replies: int = 0
+    timeouts: int = 0
+    noise: int = 0
+    exceptions: int = 0
+    set_up_is_done: bool = field(default=True)
+
+    @property
+    def counters(self) -> ModuleCounters:
+        return ModuleCounters(self.requests, self.replies, self.timeouts, self.noise, self.exceptions)
+
+    def forget_identity(self) -> None:
+        """A new opening of the port: the module must prove again who it is."""
+        self.is_identified = False
+        self.failures = 0
+        self.resume_ns = 0
+        self.problem = "not found yet"
+
+    def record(self, result: ExchangeResult) -> None:
+        """Count one exchange and judge whether to leave the module alone for a while."""
+        self.requests += 1
+        if result.reply is not None:
+            self.replies += 1
+            self.failures = 0
+            if isinstance(result.reply, ExceptionReply):
+                self.exceptions += 1
+                self.problem = f"refused function {result.reply.function} with exception {result.reply.code}"
+            else:
+                self.last_valid_ns = result.ended_ns
+                self.problem = "" if self.is_identified else self.problem
+            return
+        match result.failure:
+            case Failure.NOISE | Failure.MISMATCH:
+                self.noise += 1
+                self.problem = "its replies are damaged"
+            case Failure.SILENT:
+                self.timeouts += 1
+                self.problem = "does not answer"
+            case _:
+                return
+        self.failures += 1
+        if self.failures >= FAILURES_BEFORE_PAUSE:
+            self.resume_ns = result.ended_ns + self.pause_ns
+
+    def is_paused(self, now_ns: int) -> bool:
+        return now_ns < self.resume_ns
+
+    def identify(self, block: BlockReadings) -> bool:
+        """Judge the block with the type code; True if it is the module that the map is for."""
+        words = {spec.role: word for spec, word in zip(block.block.specs, block.words, strict=True)}
+        found = words.get("identity.type")
+        self.is_identified = found == self.module.type_code
+        if not self.is_identified:
+            self.problem = f"another module: type {found}, expected {self.module.type_code}"
+            return False
+        firmware = words.get("identity.firmware", 0)
+        self.firmware = f"{firmware >> 8}.{firmware & 0xFF:02d}"
+        self.problem = ""
+        # Low word first (CONFLICTS.md, G.2).
+        low, high = words.get("identity.serial_low"), words.get("identity.serial_high")
+        if low is not None and high is not None:
+            self.serial = high << 16 | low
+        return True

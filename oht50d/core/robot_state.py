@@ -1,0 +1,161 @@
+"""Everything known about the robot, kept current reply by reply (owner: guardian; pure, time is an argument).
+
+It feeds the safety step with inputs and everybody else with snapshots.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from attrs import frozen
+
+from oht50d.core.actuators import Actuators
+from oht50d.core.inputs import DriveFeedback, ModuleInput, SafetyInputs
+from oht50d.core.module_link import ModuleLink
+from oht50d.core.role_table import RoleReading, RoleTable
+from oht50d.core.wire_schedule import WireSchedule
+from oht50d.model.lidar import LidarLinkState, LidarStatus, SectorReport
+from oht50d.model.motion import StopReport
+from oht50d.model.registers import BlockReadings, ModuleKind, Reading
+from oht50d.model.snapshot import ModuleStatus, WireStatus
+
+ONLINE_NS = 2_000_000_000
+"""A module that was not heard for this long is shown as offline (its loss for motion is judged much sooner)."""
+MAX_STOPS = 8
+
+_KEY_ROLES: Mapping[ModuleKind, tuple[str, ...]] = {
+    ModuleKind.SAFETY: ("chain.open",),
+    ModuleKind.DOCK: ("velocity.x",),
+    ModuleKind.POWER: ("battery.soc",),
+}
+
+
+@frozen
+class Simulation:
+    """Which devices are simulated."""
+
+    is_bus: bool
+    is_lidar: bool
+
+
+class RobotState:
+    """The newest of everything; bounded by the maps, the sectors and `MAX_STOPS`."""
+
+    def __init__(self, schedule: WireSchedule, actuators: Actuators, simulation: Simulation, sectors: int) -> None:
+        self._schedule = schedule
+        self._actuators = actuators
+        self._simulation = simulation
+        self._roles = RoleTable()
+        self._blocks: dict[int, dict[int, dict[str, Reading]]] = {}
+        self._seen: set[ModuleKind] = set()
+        self.lidar = LidarStatus(LidarLinkState.CONNECTING, is_simulated=simulation.is_lidar)
+        self.sectors: list[SectorReport | None] = [None] * sectors
+        self._stops: list[StopReport] = []
+
+    # -- what comes in
+
+    def apply_block(self, readings: BlockReadings) -> tuple[str, ...]:
+        """Take one decoded reply; the roles that it carried are returned."""
+        block = readings.block
+        columns = zip(block.specs, readings.words, readings.values, readings.qualities, strict=True)
+        self._blocks.setdefault(block.unit, {})[block.first] = {
+            spec.name: Reading(
+                spec.name, spec.address, spec.role, word, value, spec.unit, quality,
+                readings.requested_ns, readings.received_ns,
+            )
+            for spec, word, value, quality in columns
+        }  # fmt: skip
+        self._seen.add(block.kind)
+        return self._roles.apply(readings)
+
+    def apply_sectors(self, reports: Sequence[SectorReport]) -> None:
+        """Take what the beam has just passed."""
+        for report in reports:
+            self.sectors[report.index] = report
+
+    def apply_stop(self, report: StopReport) -> None:
+        """Take the progress of a stop; the newest reports are kept."""
+        if self._stops and self._stops[-1].number == report.number:
+            self._stops[-1] = report
+        else:
+            self._stops.append(report)
+            del self._stops[:-MAX_STOPS]
+
+    @property
+    def last_stops(self) -> tuple[StopReport, ...]:
+        """Ascending by number."""
+        return tuple(self._stops)
+
+    # -- what goes out
+
+    def inputs(self, wire: WireStatus) -> SafetyInputs:
+        """One consistent set for a safety step."""
+        sequencer, line = self._schedule.sequencer, self._schedule.drive_line
+        simulated = (self._simulation.is_bus, self._simulation.is_lidar)
+        return SafetyInputs(
+            wire=wire,
+            modules={link.module.kind: self._module_input(link) for link in self._schedule.links.values()},
+            chain=self._roles.get("chain.open"),
+            safety_status=self._roles.get("safety.status"),
+            safety_error=self._roles.get("safety.error"),
+            auto_reset=self._roles.get("safety.auto_reset"),
+            reset_button=self._roles.get("reset.button"),
+            velocity=self._roles.get("velocity.x"),
+            drives=tuple(self._drive(drive.number) for drive in self._actuators.drives),
+            lidar=self.lidar,
+            stop=sequencer.report,
+            is_stop_active=sequencer.is_active,
+            is_stop_judged=sequencer.is_judged,
+            is_energised=line.is_energised,
+            is_set_up=self._schedule.is_set_up,
+            has_drive_timeout=self._actuators.timeout_register is not None,
+            commanded_direction=line.commanded_direction,
+            is_everything_simulated=all(simulated),
+            is_anything_simulated=any(simulated),
+        )
+
+    def modules(self, now_ns: int) -> tuple[ModuleStatus, ...]:
+        """One status a bound module, ascending by address."""
+        return tuple(self._module_status(link, now_ns) for _, link in sorted(self._schedule.links.items()))
+
+    def number(self, role: str) -> float | None:
+        """The usable numeric value of a role, whatever its age."""
+        return self._roles.number(role)
+
+    def fresh_number(self, role: str, now_ns: int, limit_ns: int) -> float | None:
+        """The value of a role that is usable and not older than `limit_ns`."""
+        reading = self._roles.get(role)
+        return None if reading is None or reading.age_ns(now_ns) > limit_ns else self._roles.number(role)
+
+    def _drive(self, number: int) -> DriveFeedback:
+        def role(name: str) -> RoleReading | None:
+            return self._roles.get(f"drive.{number}.{name}")
+
+        return DriveFeedback(number, role("enable"), role("direction"), role("actual_speed"), role("error"))
+
+    def _module_input(self, link: ModuleLink) -> ModuleInput:
+        kind = link.module.kind
+        roles = _KEY_ROLES.get(kind) or tuple(f"drive.{d.number}.actual_speed" for d in self._actuators.drives)
+        times = [reading.received_ns for role in roles if (reading := self._roles.get(role)) is not None]
+        last_ns = min(times) if len(times) == len(roles) else None
+        return ModuleInput(link.is_identified, kind in self._seen, last_ns, link.problem)
+
+    def _module_status(self, link: ModuleLink, now_ns: int) -> ModuleStatus:
+        last_ns = link.last_valid_ns
+        is_heard = last_ns is not None and now_ns - last_ns <= ONLINE_NS
+        merged: dict[str, Reading] = {}
+        for first in sorted(self._blocks.get(link.module.address, {})):
+            merged.update(self._blocks[link.module.address][first])
+        return ModuleStatus(
+            address=link.module.address,
+            kind=link.module.kind,
+            title=link.module.title,
+            tag=link.module.tag,
+            is_mandatory=link.module.is_mandatory,
+            is_online=link.is_identified and is_heard and self._schedule.is_open,
+            is_identified=link.is_identified,
+            last_valid_ns=last_ns,
+            serial=link.serial,
+            firmware=link.firmware,
+            problem=link.problem if self._schedule.is_open else "the port is closed",
+            counters=link.counters,
+            readings=merged,
+        )

@@ -1,0 +1,200 @@
+"""The single judgements of a safety step: each turns inputs into causes (pure; the rules are SAFETY.md's).
+
+A check never decides what happens: the failsafe table does. An input that is missing is a cause, never a pass.
+"""
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from oht50d.core.inputs import DriveFeedback, ModuleInput, SafetyInputs
+from oht50d.core.role_table import RoleReading
+from oht50d.core.safety_config import BrakeWiring, SafetyConfig
+from oht50d.core.zones import ZoneView
+from oht50d.model.lidar import LidarLinkState
+from oht50d.model.motion import Cause, CauseCode, Direction, StopKind, StopPhase
+from oht50d.model.registers import ModuleKind
+
+REOPENED_GRACE_NS = 1_000_000_000
+"""After an opening the modules are asked one after the other; the vehicle is in S0 all that time."""
+
+_LOST = {
+    ModuleKind.SAFETY: CauseCode.SAFETY_LOST,
+    ModuleKind.TRAVEL: CauseCode.TRAVEL_LOST,
+    ModuleKind.DOCK: CauseCode.POSITION_LOST,
+    ModuleKind.POWER: CauseCode.POWER_LOST,
+}
+
+
+@frozen
+class Moment:
+    """When a step judges, whether the vehicle is in motion, and since when inputs count (after a loop gap)."""
+
+    now_ns: int
+    is_active: bool
+    floor_ns: int
+
+
+def evaluate_wire(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
+    """The port itself."""
+    if inputs.wire.is_open:
+        return
+    detail = inputs.wire.cause or "the port is closed"
+    code = CauseCode.MODULE_MISSING if inputs.wire.opened_ns is None else CauseCode.BUS_LOST
+    yield Cause(code, moment.now_ns, detail)
+
+
+def evaluate_modules(inputs: SafetyInputs, config: SafetyConfig, moment: Moment) -> Iterator[Cause]:
+    """Modules that were never found, and modules that are lost."""
+    if not inputs.wire.is_open:
+        return
+    for kind, module in inputs.modules.items():
+        if not module.was_seen:
+            yield Cause(CauseCode.MODULE_MISSING, moment.now_ns, f"{kind.value}: {module.problem}")
+        elif _silence_ns(inputs, module, moment) > _loss_limit_ns(kind, config, moment.is_active):
+            yield Cause(_LOST[kind], moment.now_ns, f"{kind.value}: {module.problem or 'no valid reply'}")
+
+
+def _silence_ns(inputs: SafetyInputs, module: ModuleInput, moment: Moment) -> int:
+    opened_ns = inputs.wire.opened_ns or 0
+    last_ns = module.last_valid_ns or 0
+    since_ns = last_ns if last_ns > opened_ns else opened_ns + REOPENED_GRACE_NS
+    return moment.now_ns - max(since_ns, moment.floor_ns)
+
+
+def _loss_limit_ns(kind: ModuleKind, config: SafetyConfig, is_active: bool) -> int:
+    match kind:
+        case ModuleKind.SAFETY:
+            return config.moving_loss.ns
+        case ModuleKind.POWER:
+            return config.power_loss.ns
+        case ModuleKind.TRAVEL:
+            return config.moving_loss.ns if is_active else config.resting_travel_loss.ns
+        case ModuleKind.DOCK:
+            return config.moving_loss.ns if is_active else config.resting_dock_loss.ns
+
+
+def evaluate_safety_module(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
+    """The chain, the module's own verdict and its self-reset setting."""
+    if inputs.chain is not None and (inputs.chain.raw != 0 or not inputs.chain.is_usable):
+        yield Cause(CauseCode.CHAIN_OPEN, moment.now_ns, f"estop_status reads {inputs.chain.raw}")
+    for name, reading, limit in (
+        ("safety_status", inputs.safety_status, 1),
+        ("safety_error", inputs.safety_error, 0),
+    ):
+        if reading is not None and reading.raw > limit:
+            yield Cause(CauseCode.SAFETY_ERROR, moment.now_ns, f"{name} reads {reading.raw}")
+    if inputs.auto_reset is not None and inputs.auto_reset.raw != 0:
+        yield Cause(CauseCode.SAFETY_AUTO_RESET, moment.now_ns, "auto_reset_enable reads back 1")
+
+
+def evaluate_evidence(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
+    """A new permit after a gap or a start needs one safety reply requested and one turn begun after it."""
+    chain = inputs.chain
+    missing = []
+    if chain is None or chain.requested_ns < moment.floor_ns:
+        missing.append("an answer of the safety module")
+    if inputs.auto_reset is None:
+        missing.append("auto_reset_enable")
+    if any(drive.error is None or drive.actual_speed is None for drive in inputs.drives):
+        missing.append("the drives' feedback")
+    if inputs.velocity is None:
+        missing.append("a measured velocity")
+    if not inputs.is_set_up:
+        missing.append("the drives' communication time-out, written and read back")
+    turn_ns = inputs.lidar.last_turn_ns
+    period_ns = inputs.lidar.turn_period_ns
+    if turn_ns is None or period_ns is None or turn_ns - period_ns < moment.floor_ns:
+        missing.append("a whole LiDAR turn")
+    if missing:
+        yield Cause(CauseCode.NO_EVIDENCE, moment.now_ns, "waiting for " + ", ".join(missing))
+
+
+def evaluate_drives(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
+    """Errors that the drives report."""
+    for drive in inputs.drives:
+        if drive.error is not None and drive.error.raw != 0:
+            yield Cause(CauseCode.DRIVE_ERROR, moment.now_ns, f"drive {drive.number}: error code {drive.error.raw}")
+
+
+def evaluate_speed(inputs: SafetyInputs, limit_mm_s: float, moment: Moment) -> Iterator[Cause]:
+    """Measured speed against the limit, while the drives are energised or a stop is under way."""
+    if inputs.velocity is None or not moment.is_active:
+        return
+    if not inputs.velocity.is_usable:
+        yield Cause(CauseCode.POSITION_LOST, moment.now_ns, f"velocity reads {inputs.velocity.raw}, out of range")
+        return
+    speed_mm_s = abs(float(inputs.velocity.value))
+    if speed_mm_s > limit_mm_s:
+        yield Cause(CauseCode.OVERSPEED, moment.now_ns, f"{speed_mm_s:.0f} mm/s measured, {limit_mm_s:.0f} allowed")
+
+
+def is_wrong_way(inputs: SafetyInputs, threshold_mm_s: float) -> bool:
+    """True if the measured velocity points against the commanded direction."""
+    if inputs.velocity is None or inputs.commanded_direction not in (1, 2):
+        return False
+    velocity_mm_s = float(inputs.velocity.value)
+    sign = 1 if inputs.commanded_direction == Direction.FORWARD.value else -1
+    return velocity_mm_s * sign < -threshold_mm_s
+
+
+def do_drives_disagree(drives: tuple[DriveFeedback, ...], ratio: float) -> bool:
+    """True if measured speeds or directions of the drives differ by more than `ratio` of full scale."""
+    speeds = [drive.actual_speed.raw for drive in drives if drive.actual_speed is not None]
+    directions = {drive.direction.raw for drive in drives if drive.direction is not None}
+    is_fast = any(speed > 0 for speed in speeds)
+    return bool(speeds) and (max(speeds) - min(speeds) > 255 * ratio or (len(directions) > 1 and is_fast))
+
+
+def is_uncommanded(drives: tuple[DriveFeedback, ...], since_ns: int) -> bool:
+    """True if a drive reads back as enabled by a reading that was asked for after `since_ns`."""
+    return any(
+        drive.enable is not None and drive.enable.raw != 0 and drive.enable.requested_ns > since_ns for drive in drives
+    )
+
+
+def evaluate_lidar(
+    inputs: SafetyInputs, view: ZoneView, silence_ns: int, moment: Moment
+) -> Iterator[Cause]:  # fmt: skip
+    """Link, freshness, unknown sectors and violated stop zones."""
+    lidar = inputs.lidar
+    if lidar.state is not LidarLinkState.SCANNING or lidar.last_byte_ns is None:
+        yield Cause(CauseCode.LIDAR_ABSENT, moment.now_ns, lidar.cause or lidar.state.value)
+        return
+    age_ns = moment.now_ns - lidar.last_byte_ns
+    if age_ns > silence_ns:
+        yield Cause(CauseCode.LIDAR_SILENT, moment.now_ns, f"no byte for {age_ns / 1e6:.0f} ms")
+    if view.unknown_sectors:
+        numbers = ", ".join(str(number) for number in view.unknown_sectors)
+        yield Cause(CauseCode.SECTOR_UNKNOWN, moment.now_ns, f"sectors {numbers}")
+    for hit in view.stop_hits:
+        detail = f"{hit.nearest_mm:.0f} mm in sector {hit.sector}, zone {hit.zone} reaches {hit.limit_mm:.0f} mm"
+        yield Cause(CauseCode.ZONE_STOP, moment.now_ns, detail, hit)
+    if view.must_stop and not view.stop_hits and not view.unknown_sectors:
+        yield Cause(CauseCode.SECTOR_UNKNOWN, moment.now_ns, "an unobserved sector had something within reach")
+
+
+def evaluate_stop(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
+    """What the bus owner's own stop found out: unverified, late, permit expired, motion unknown."""
+    stop = inputs.stop
+    if stop is None or not inputs.is_stop_active:
+        return
+    own = {CauseCode.STOP_UNVERIFIED, CauseCode.STOP_LATE, CauseCode.PERMIT_EXPIRED, CauseCode.MOTION_UNKNOWN}
+    yield from (cause for cause in stop.causes if cause.code in own)
+    is_held_by_setpoint = stop.kind is StopKind.S2 and stop.standstill_ns is not None
+    if stop.phase is not StopPhase.STANDSTILL and not is_held_by_setpoint:
+        yield Cause(CauseCode.STOPPING, moment.now_ns, f"{stop.kind.label}: {stop.phase.value}")
+
+
+def evaluate_site(inputs: SafetyInputs, config: SafetyConfig, moment: Moment) -> Iterator[Cause]:
+    """Commissioning and simulation."""
+    if config.brake_wiring is BrakeWiring.UNKNOWN:
+        yield Cause(CauseCode.BRAKE_UNKNOWN, moment.now_ns, "safety.brake_wiring is unknown")
+    if inputs.is_anything_simulated and not inputs.is_everything_simulated:
+        names = ["bus"] if inputs.wire.is_simulated else ["LiDAR"]
+        yield Cause(CauseCode.MIXED_SIMULATION, moment.now_ns, f"only the {names[0]} is simulated")
+
+
+def is_fresh(reading: RoleReading | None, now_ns: int, limit_ns: int) -> bool:
+    """True for a usable reading that is not older than `limit_ns`."""
+    return reading is not None and reading.is_usable and reading.age_ns(now_ns) <= limit_ns

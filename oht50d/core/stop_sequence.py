@@ -1,0 +1,379 @@
+"""The stop sequences S0, S1 and S2 as a state machine over frames (SAFETY.md, Stopping; owner: wire schedule).
+
+Each frame gets one attempt in the order of the steps; what was not read back is repeated once the brake step is out.
+Frames not read back within `read_back_limit`, and standstill not measured within `standstill_limit`, escalate to S0.
+`Verified` means standstill measured by readings that were requested after the first stop frame.
+"""
+
+from attrs import define, field, frozen
+
+from oht50d.core.actuators import Actuators
+from oht50d.core.safety_config import StopConfig, StopStep
+from oht50d.model.bus import BusRequest, ExchangeResult, ReadRegisters, ReadReply
+from oht50d.model.motion import Cause, CauseCode, StopKind, StopPhase, StopReport
+
+
+@frozen
+class StopFrame:
+    """A write of a stop sequence or its read-back."""
+
+    request: BusRequest
+    step: StopStep
+    is_read_back: bool
+
+
+@define
+class _Item:
+    """One write of the sequence: what it must read back as, and how far it got."""
+
+    step: StopStep
+    write: BusRequest
+    read: ReadRegisters
+    expected: tuple[int, ...]
+    drive: int | None = None
+    attempts: int = 0
+    is_echoed: bool = False
+    is_verified: bool = False
+    first_sent_ns: int | None = None
+    next_ns: int = 0
+
+
+@frozen
+class MotionFeedback:
+    """What the sequence needs of the measured world; `velocity_requested_ns` is when the reading was asked for."""
+
+    velocity_mm_s: float | None
+    velocity_requested_ns: int | None
+    are_outputs_still: bool | None
+
+
+@define
+class _Run:
+    """One stop from its trip to measured standstill."""
+
+    number: int
+    kind: StopKind
+    causes: tuple[Cause, ...]
+    detected_ns: int
+    steps: tuple[StopStep, ...]
+    items: list[_Item]
+    predicted_ms: float | None
+    escalated_ns: int
+    is_judged: bool = True
+    position: int = 0
+    step_entered_ns: int | None = None
+    first_frame_ns: int | None = None
+    output_zero_ns: int | None = None
+    still_since_ns: int | None = None
+    standstill_ns: int | None = None
+    is_not_confirmed: bool = False
+    is_done: bool = False
+    extra_causes: list[Cause] = field(factory=list)
+
+
+class StopSequencer:
+    """At most one stop at a time; a more severe one takes its place and keeps its time of detection."""
+
+    def __init__(self, config: StopConfig, actuators: Actuators, predicted_ms: float | None = None) -> None:
+        self._config = config
+        self._actuators = actuators
+        self._predicted_ms = predicted_ms
+        self._run: _Run | None = None
+        self._count = 0
+
+    @property
+    def is_active(self) -> bool:
+        """True from the trip until every frame is read back and standstill is measured."""
+        return self._run is not None and not self._run.is_done
+
+    @property
+    def is_judged(self) -> bool:
+        """True while a stop is active whose time limits count (not for S0 on a fresh opening)."""
+        return self._run is not None and not self._run.is_done and self._run.is_judged
+
+    @property
+    def kind(self) -> StopKind | None:
+        return None if self._run is None else self._run.kind
+
+    @property
+    def report(self) -> StopReport | None:
+        """The present or last stop."""
+        run = self._run
+        if run is None:
+            return None
+        return StopReport(
+            number=run.number,
+            kind=run.kind,
+            causes=run.causes + tuple(run.extra_causes),
+            phase=self._phase(run),
+            detected_ns=run.detected_ns,
+            first_frame_ns=run.first_frame_ns,
+            output_zero_ns=run.output_zero_ns,
+            standstill_ns=run.standstill_ns,
+            predicted_ms=run.predicted_ms,
+            unconfirmed_units=tuple(sorted({item.write.unit for item in run.items if not item.is_verified})),
+        )
+
+    def trip(self, kind: StopKind, causes: tuple[Cause, ...], now_ns: int) -> None:
+        """Start a stop, or escalate the one under way; a milder or equal one changes nothing."""
+        run = self._run
+        if run is None or run.is_done:
+            self._begin(kind, causes, now_ns, before=None)
+        elif kind > run.kind:
+            self._begin(kind, causes, now_ns, before=run)
+        elif not run.is_judged:
+            run.is_judged = True
+            run.escalated_ns = now_ns
+
+    def secure_opening(self, causes: tuple[Cause, ...], now_ns: int) -> None:
+        """S0 on a port that was just opened, before any identification.
+
+        Without a stop under way its limits are not judged, because modules may be powered later than this computer:
+        it repeats until it is read back, and nothing may move before that.
+        """
+        if self.is_active:
+            self.trip(StopKind.S0, causes, now_ns)
+            self.repeat(now_ns)
+            return
+        self._begin(StopKind.S0, causes, now_ns, before=None)
+        assert self._run is not None
+        self._run.is_judged = False
+
+    def repeat(self, now_ns: int) -> None:
+        """Send the whole sequence again: a STOP pressed again, or a new port under the same stop."""
+        run = self._run
+        if run is None:
+            return
+        for item in run.items:
+            item.is_echoed = item.is_verified = False
+            item.attempts = item.next_ns = 0
+            item.first_sent_ns = None
+        run.position = 0
+        run.escalated_ns = now_ns
+        run.is_done = False
+
+    def abandon(self) -> bool:
+        """End an S2 whose demand is zero already, because a new press took over; False for every other stop."""
+        if self._run is None or self._run.kind is not StopKind.S2 or self._run.is_done:
+            return False
+        self._run.is_done = True
+        return True
+
+    def next_frame(self, now_ns: int) -> StopFrame | None:
+        """The frame that wants the next bus slot, if any."""
+        run = self._run
+        if run is None or run.is_done:
+            return None
+        self._advance(run, now_ns)
+        current = self._current_writes(run)
+        for item in current:
+            if item.attempts == 0:
+                return StopFrame(item.write, item.step, is_read_back=False)
+        for item in self._opened(run):
+            if not item.is_verified and now_ns >= item.next_ns:
+                if item.is_echoed:
+                    return StopFrame(item.read, item.step, is_read_back=True)
+                return StopFrame(item.write, item.step, is_read_back=False)
+        return None
+
+    def complete(self, frame: StopFrame, result: ExchangeResult) -> None:
+        """The outcome of a frame from `next_frame`; call `observe` afterwards for the consequences."""
+        run = self._run
+        item = None if run is None else self._find(run, frame)
+        if run is None or item is None:
+            return
+        if frame.is_read_back:
+            self._complete_read_back(run, item, result)
+            return
+        if run.first_frame_ns is None:
+            run.first_frame_ns = result.sent_ns
+        if item.first_sent_ns is None:
+            item.first_sent_ns = result.sent_ns
+        item.attempts += 1
+        item.is_echoed = result.is_valid
+        item.next_ns = 0 if result.is_valid else self._repeat_ns(item, result.ended_ns)
+
+    def observe(self, feedback: MotionFeedback, now_ns: int) -> None:
+        """Judge standstill and the time limits; may escalate to S0."""
+        run = self._run
+        if run is None or run.is_done:
+            return
+        self._judge_standstill(run, feedback, now_ns)
+        self._judge_limits(run, now_ns)
+        self._advance(self._run or run, now_ns)
+
+    def wakeup_ns(self, now_ns: int) -> int | None:
+        """When `next_frame` may have something to say without news from the bus."""
+        run = self._run
+        if run is None or run.is_done:
+            return None
+        times = [item.next_ns for item in self._opened(run) if not item.is_verified]
+        if run.step_entered_ns is not None:
+            times.append(run.step_entered_ns + self._config.hold.ns)
+        return max(now_ns, min(times)) if times else None
+
+    # -- inner workings
+
+    def _begin(self, kind: StopKind, causes: tuple[Cause, ...], now_ns: int, *, before: "_Run | None") -> None:
+        self._count += before is None
+        steps = {
+            StopKind.S0: self._config.s0_steps,
+            StopKind.S1: self._config.s1_steps,
+            StopKind.S2: self._config.s2_steps,
+        }[kind]
+        known = {cause.code for cause in causes}
+        kept = () if before is None else tuple(
+            cause for cause in (*before.causes, *before.extra_causes) if cause.code not in known
+        )  # fmt: skip
+        self._run = _Run(
+            number=self._count,
+            kind=kind,
+            causes=causes + kept,
+            detected_ns=now_ns if before is None else before.detected_ns,
+            steps=steps,
+            items=[item for step in steps for item in self._items(step)],
+            predicted_ms=self._predicted_ms,
+            escalated_ns=now_ns,
+            first_frame_ns=None if before is None else before.first_frame_ns,
+            output_zero_ns=None if before is None else before.output_zero_ns,
+            is_not_confirmed=before is not None and before.is_not_confirmed,
+            is_judged=True,
+        )
+
+    def _items(self, step: StopStep) -> list[_Item]:
+        match step:
+            case StopStep.SETPOINT_ZERO:
+                return [
+                    _Item(step, drive.demand_zero(), ReadRegisters(drive.unit, drive.setpoint, 2), (0, 0), drive.number)
+                    for drive in self._actuators.drives
+                ]
+            case StopStep.DRIVES_OFF:
+                return [
+                    _Item(
+                        step,
+                        drive.output(enable=False, setpoint=0, linear_input=0),
+                        drive.read_output(),
+                        (0, 0, 0),
+                        drive.number,
+                    )
+                    for drive in self._actuators.drives
+                ]
+            case StopStep.BRAKE_ON:
+                brake = self._actuators.brake
+                return [_Item(step, brake.apply(), brake.read(), (brake.apply().word,))]
+            case StopStep.AWAIT_STANDSTILL | StopStep.HOLD:
+                return []
+
+    def _advance(self, run: _Run, now_ns: int) -> None:
+        """Leave every step that is over."""
+        while run.position < len(run.steps) and self._is_step_over(run, run.steps[run.position], now_ns):
+            run.position += 1
+            run.step_entered_ns = None
+        if run.position == len(run.steps) and run.standstill_ns is not None:
+            run.is_done = all(item.is_verified for item in run.items)
+
+    def _is_step_over(self, run: _Run, step: StopStep, now_ns: int) -> bool:
+        if step is StopStep.AWAIT_STANDSTILL:
+            return run.standstill_ns is not None
+        if step is StopStep.HOLD:
+            if run.step_entered_ns is None:
+                run.step_entered_ns = now_ns
+            return now_ns - run.step_entered_ns >= self._config.hold.ns
+        return all(item.attempts > 0 for item in run.items if item.step is step)
+
+    def _current_writes(self, run: _Run) -> list[_Item]:
+        if run.position >= len(run.steps):
+            return []
+        step = run.steps[run.position]
+        return [item for item in run.items if item.step is step]
+
+    def _opened(self, run: _Run) -> list[_Item]:
+        """Items whose first attempt is out."""
+        return [item for item in run.items if item.attempts > 0]
+
+    def _find(self, run: _Run, frame: StopFrame) -> _Item | None:
+        for item in run.items:
+            if frame.request == (item.read if frame.is_read_back else item.write):
+                return item
+        return None
+
+    def _complete_read_back(self, run: _Run, item: _Item, result: ExchangeResult) -> None:
+        reply = result.reply
+        if isinstance(reply, ReadReply) and reply.words == item.expected:
+            item.is_verified = True
+            if self._is_output_zero(run) and run.output_zero_ns is None:
+                run.output_zero_ns = result.ended_ns
+            return
+        # Silence or another value: write again, never assume.
+        item.is_echoed = not isinstance(reply, ReadReply)
+        item.attempts += 1
+        item.next_ns = self._repeat_ns(item, result.ended_ns)
+
+    def _repeat_ns(self, item: _Item, ended_ns: int) -> int:
+        """Repeats slow down to sixteen intervals, so that a dead module leaves the wire to the living."""
+        return ended_ns + (self._config.repeat_interval.ns << min(item.attempts - 1, 4))
+
+    def _is_output_zero(self, run: _Run) -> bool:
+        """Every drive has read back a zero demand (by the setpoint step or the off step)."""
+        verified = {item.drive for item in run.items if item.is_verified}
+        return all(drive.number in verified for drive in self._actuators.drives)
+
+    def _judge_standstill(self, run: _Run, feedback: MotionFeedback, now_ns: int) -> None:
+        if run.standstill_ns is not None or run.first_frame_ns is None:
+            return
+        requested_ns = feedback.velocity_requested_ns
+        is_after = requested_ns is not None and requested_ns > run.first_frame_ns
+        velocity = feedback.velocity_mm_s
+        is_still = velocity is not None and abs(velocity) <= self._config.standstill_mm_s
+        if not (is_after and is_still and feedback.are_outputs_still):
+            run.still_since_ns = None
+        elif run.still_since_ns is None:
+            run.still_since_ns = now_ns
+        elif now_ns - run.still_since_ns >= self._config.standstill_hold.ns:
+            # The time told is when the stillness began, not when it had lasted long enough.
+            run.standstill_ns = run.still_since_ns
+
+    def _judge_limits(self, run: _Run, now_ns: int) -> None:
+        waited_ns = now_ns - run.escalated_ns
+        if run.is_judged and self._is_read_back_late(run, now_ns):
+            self._escalate(run, CauseCode.STOP_UNVERIFIED, now_ns)
+        elif run.is_judged and run.standstill_ns is None and waited_ns > self._config.standstill_limit.ns:
+            self._escalate(run, CauseCode.STOP_LATE, now_ns)
+        active = self._run or run
+        if active.output_zero_ns is None and now_ns - active.detected_ns > self._config.not_confirmed_after.ns:
+            active.is_not_confirmed = True
+
+    def _is_read_back_late(self, run: _Run, now_ns: int) -> bool:
+        limit_ns = self._config.read_back_limit.ns
+        if run.first_frame_ns is None:
+            return now_ns - run.escalated_ns > limit_ns
+        return any(
+            not item.is_verified and item.first_sent_ns is not None and now_ns - item.first_sent_ns > limit_ns
+            for item in run.items
+        )
+
+    def _escalate(self, run: _Run, code: CauseCode, now_ns: int) -> None:
+        cause = Cause(code, now_ns, detail=self._lateness(run, code))
+        if run.kind < StopKind.S0:
+            self._begin(StopKind.S0, (cause,), now_ns, before=run)
+            active = self._run
+            assert active is not None
+            active.is_not_confirmed = code is CauseCode.STOP_LATE
+            return
+        run.is_not_confirmed = True
+        if code not in {known.code for known in (*run.causes, *run.extra_causes)}:
+            run.extra_causes.append(cause)
+
+    def _lateness(self, run: _Run, code: CauseCode) -> str:
+        if code is CauseCode.STOP_LATE:
+            return f"{run.kind.label}: no standstill within {self._config.standstill_limit}"
+        units = sorted({item.write.unit for item in run.items if not item.is_verified})
+        names = ", ".join(f"{unit:#04x}" for unit in units)
+        return f"{run.kind.label}: not read back within {self._config.read_back_limit} from {names}"
+
+    def _phase(self, run: _Run) -> StopPhase:
+        if run.is_done:
+            return StopPhase.IDLE if run.standstill_ns is None else StopPhase.STANDSTILL
+        if run.is_not_confirmed:
+            return StopPhase.NOT_CONFIRMED
+        return StopPhase.SENDING if run.output_zero_ns is None else StopPhase.STOPPING

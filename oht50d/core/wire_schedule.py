@@ -1,0 +1,365 @@
+"""What goes out on the wire next, and what its outcome means (owner: the field bus driver; pure, time is an argument).
+
+Order (ARCHITECTURE, The wire): stop, identification, safety poll, motion write, set-up write, then the rest by earliest
+deadline. The permit is checked here at the moment of encoding; when it runs out the schedule trips S1 by itself.
+"""
+
+import enum
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from oht50d.codec.registers import decode_block
+from oht50d.core.actuators import Actuators
+from oht50d.core.drive_line import DriveLine
+from oht50d.core.fence import Fence
+from oht50d.core.module_link import ModuleLink
+from oht50d.core.motion_gate import MotionGate
+from oht50d.core.poll_plan import PollPlan, plan_blocks
+from oht50d.core.role_table import RoleTable
+from oht50d.core.safety_config import SafetyConfig
+from oht50d.core.stop_sequence import MotionFeedback, StopFrame, StopSequencer
+from oht50d.model.bus import BusRequest, ExchangeResult, Failure, ReadRegisters, ReadReply, WriteRegister
+from oht50d.model.motion import Cause, CauseCode, Decision, StopKind, StopReport
+from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, PollClass, RegisterBlock
+
+IDENTITY_ROLE = "identity.type"
+PAUSE_NS = 1_000_000_000
+SAFETY_PAUSE_NS = 250_000_000
+STILL_OUTPUT = 2
+"""Reported drive speed (0..255) up to which an output counts as still."""
+
+
+class Purpose(enum.Enum):
+    """Why a slot of the wire is used."""
+
+    STOP = "stop"
+    IDENTIFY = "identify"
+    POLL = "poll"
+    MOTION = "motion"
+    SET_UP = "set_up"
+    FENCE = "fence"
+
+
+@frozen
+class Slot:
+    """One exchange to make now; only a stop's own exchange may not be abandoned for a stop."""
+
+    request: BusRequest
+    purpose: Purpose
+    timeout_ns: int
+    stop_frame: StopFrame | None = None
+    block: RegisterBlock | None = None
+
+    @property
+    def may_be_abandoned(self) -> bool:
+        return self.purpose is not Purpose.STOP
+
+
+@frozen
+class Idle:
+    """Nothing to send before `until_ns`."""
+
+    until_ns: int
+
+
+@frozen(kw_only=True)
+class WireTimes:
+    """Reply time-outs in nanoseconds (DECISIONS, reply time-out)."""
+
+    safety_ns: int
+    other_ns: int
+    probe_ns: int
+    max_late_ns: int
+
+
+class WireSchedule:
+    """Joins stop sequencer, drive line, poll plan, fence and module links into one answer: the next slot."""
+
+    def __init__(
+        self,
+        maps: Sequence[ModuleMap],
+        actuators: Actuators,
+        config: SafetyConfig,
+        times: WireTimes,
+        predicted_ms: float | None = None,
+    ) -> None:
+        self.links = {
+            module.address: ModuleLink(module, SAFETY_PAUSE_NS if module.kind is ModuleKind.SAFETY else PAUSE_NS)
+            for module in maps
+        }
+        self._config = config
+        self._times = times
+        self._actuators = actuators
+        self._gate = MotionGate(maps, actuators, config.drive_mode)
+        self.sequencer = StopSequencer(config.stop, actuators, predicted_ms)
+        has_timeout = actuators.timeout_register is not None
+        self.drive_line = DriveLine(actuators, self._gate, config.drive_timeout.ns * 2 // 5 if has_timeout else None)
+        blocks = [block for module in maps for block in plan_blocks(module)]
+        self._plan = PollPlan(blocks)
+        self._blocks = blocks
+        self._identity_blocks = {b.unit: b for b in blocks if any(s.role == IDENTITY_ROLE for s in b.specs)}
+        self._fence = Fence(times.max_late_ns)
+        self._roles = RoleTable()
+        self._decision: Decision | None = None
+        self._is_open = False
+        self._set_up_done = not has_timeout
+        self._set_up_sent_ns: int | None = None
+        self.adopted_sequence = 0
+
+    # -- what the outside says
+
+    def open(self, now_ns: int, cause: Cause) -> None:
+        """The port was opened: S0 to the bound addresses first, then everybody proves who he is."""
+        self._is_open = True
+        self.drive_line.forget()
+        self._set_up_done = self._actuators.timeout_register is None
+        for link in self.links.values():
+            link.forget_identity()
+            self._plan.expedite(link.module.address, now_ns)
+        self.sequencer.secure_opening((cause,), now_ns)
+
+    def close(self) -> None:
+        """The port is gone: no frame can be sent."""
+        self._is_open = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
+
+    @property
+    def is_set_up(self) -> bool:
+        """True once the drives' communication time-out was written and read back, or the map has none."""
+        return self._set_up_done
+
+    def take_over(self, decision: Decision, now_ns: int) -> bool:
+        """Adopt the guardian's newest decision; True if it asks for a stop that is not under way."""
+        self._decision = decision
+        if decision.stop is not None:
+            return self.trip(decision.stop, decision.stop_causes, now_ns)
+        if decision.permit is not None and decision.demand is not None:
+            self.sequencer.abandon()
+        return False
+
+    def trip(self, kind: StopKind, causes: tuple[Cause, ...], now_ns: int) -> bool:
+        """Start or escalate a stop; True if that changed anything."""
+        before = (self.sequencer.is_active, self.sequencer.kind)
+        self.sequencer.trip(kind, causes, now_ns)
+        self.drive_line.forget()
+        return before != (True, self.sequencer.kind)
+
+    @property
+    def stop_report(self) -> StopReport | None:
+        return self.sequencer.report
+
+    # -- the next slot
+
+    def next(self, now_ns: int) -> Slot | Idle:
+        """The exchange that should be made now, or how long nothing is due."""
+        if self._decision is not None:
+            # Acknowledged by the wire's own task: this is what the service manager's watchdog hangs on.
+            self.adopted_sequence = self._decision.sequence
+        if not self._is_open:
+            return Idle(now_ns + PAUSE_NS)
+        self._watch_permit(now_ns)
+        self.sequencer.observe(self._feedback(now_ns), now_ns)
+        return (
+            self._stop_slot(now_ns)
+            or self._identify_slot(now_ns)
+            or self._urgent_poll(now_ns)
+            or self._motion_slot(now_ns)
+            or self._set_up_slot(now_ns)
+            or self._poll_slot(now_ns)
+            or Idle(self._next_due_ns(now_ns))
+        )
+
+    def complete(self, slot: Slot, result: ExchangeResult) -> BlockReadings | None:
+        """Take the outcome of a slot; decoded readings of an identified module are returned."""
+        link = self.links[slot.request.unit]
+        was_free = self._fence.is_free(slot.request, result.sent_ns)
+        link.record(result)
+        self._record_fence(slot.request, result, was_free=was_free)
+        match slot.purpose:
+            case Purpose.STOP:
+                assert slot.stop_frame is not None
+                self.sequencer.complete(slot.stop_frame, result)
+            case Purpose.MOTION:
+                self._complete_motion(result)
+            case Purpose.SET_UP:
+                self._complete_set_up(result)
+            case Purpose.POLL | Purpose.IDENTIFY:
+                return self._complete_block(slot, result)
+            case Purpose.FENCE:
+                pass
+        return None
+
+    # -- slots by rank
+
+    def _stop_slot(self, now_ns: int) -> Slot | None:
+        frame = self.sequencer.next_frame(now_ns)
+        if frame is None:
+            return None
+        if frame.is_read_back and not self._fence.is_free(frame.request, now_ns):
+            probe = self._fence.probe(frame.request.unit, now_ns)
+            return None if probe is None else Slot(probe, Purpose.FENCE, self._times.safety_ns)
+        return Slot(frame.request, Purpose.STOP, self._times.safety_ns, stop_frame=frame)
+
+    def _identify_slot(self, now_ns: int) -> Slot | None:
+        """Modules that have not proved who they are; the safety module first."""
+        waiting = [
+            link for link in self.links.values() if not link.is_identified and not link.is_paused(now_ns)
+        ]  # fmt: skip
+        waiting.sort(key=lambda link: link.module.kind is not ModuleKind.SAFETY)
+        for link in waiting:
+            block = self._identity_blocks.get(link.module.address)
+            if block is not None:
+                return self._read_slot(block, Purpose.IDENTIFY, now_ns, self._times.probe_ns)
+        return None
+
+    def _urgent_poll(self, now_ns: int) -> Slot | None:
+        block = self._due_block(now_ns)
+        return None if block is None or block.poll is not PollClass.SAFETY else self._polled(block, now_ns)
+
+    def _poll_slot(self, now_ns: int) -> Slot | None:
+        block = self._due_block(now_ns)
+        return None if block is None else self._polled(block, now_ns)
+
+    def _motion_slot(self, now_ns: int) -> Slot | None:
+        decision = self._decision
+        if decision is None or decision.permit is None or decision.demand is None:
+            return None
+        if self.sequencer.is_active or not decision.permit.is_valid(now_ns) or not self._set_up_done:
+            return None
+        request = self.drive_line.next_request(decision.demand, decision.permit, now_ns)
+        if request is None or not self._gate.check(request, decision.permit, now_ns):
+            return None
+        return self._fenced(Slot(request, Purpose.MOTION, self._times.other_ns), now_ns)
+
+    def _set_up_slot(self, now_ns: int) -> Slot | None:
+        """Write the drives' communication time-out once the module is identified."""
+        unit, register = self._actuators.timeout_unit, self._actuators.timeout_register
+        if self._set_up_done or unit is None or register is None:
+            return None
+        link = self.links[unit]
+        if not link.is_identified or link.is_paused(now_ns):
+            return None
+        reading = self._roles.get("drive.communication_timeout")
+        wanted = round(self._config.drive_timeout.ms)
+        if reading is not None and reading.raw == wanted and self._is_since_write(reading.requested_ns):
+            self._set_up_done = True
+            return None
+        if self._set_up_sent_ns is not None and now_ns - self._set_up_sent_ns < PAUSE_NS:
+            return None
+        return Slot(WriteRegister(unit, register, wanted), Purpose.SET_UP, self._times.other_ns)
+
+    def _is_since_write(self, requested_ns: int) -> bool:
+        return self._set_up_sent_ns is not None and requested_ns >= self._set_up_sent_ns
+
+    # -- helpers
+
+    def _due_block(self, now_ns: int) -> RegisterBlock | None:
+        return self._plan.next_block(now_ns, is_moving=self._is_moving, skip_units=self._skipped(now_ns))
+
+    def _skipped(self, now_ns: int) -> frozenset[int]:
+        return frozenset(
+            unit for unit, link in self.links.items() if not link.is_identified or link.is_paused(now_ns)
+        )  # fmt: skip
+
+    def _polled(self, block: RegisterBlock, now_ns: int) -> Slot | None:
+        timeout_ns = self._times.safety_ns if block.kind is ModuleKind.SAFETY else self._times.other_ns
+        if self.links[block.unit].failures > 0:
+            timeout_ns = min(timeout_ns, self._times.probe_ns)
+        return self._read_slot(block, Purpose.POLL, now_ns, timeout_ns)
+
+    def _read_slot(self, block: RegisterBlock, purpose: Purpose, now_ns: int, timeout_ns: int) -> Slot | None:
+        from_block = Slot(ReadRegisters(block.unit, block.first, block.count), purpose, timeout_ns, block=block)
+        slot = self._fenced(from_block, now_ns)
+        if slot is not None and slot.purpose is not Purpose.FENCE:
+            self._plan.mark_sent(block, now_ns)
+        return slot
+
+    def _fenced(self, slot: Slot, now_ns: int) -> Slot | None:
+        """The slot, or the probe that must come before it, or None if the unit must stay quiet."""
+        if self._fence.is_free(slot.request, now_ns):
+            return slot
+        probe = self._fence.probe(slot.request.unit, now_ns)
+        if probe is None:
+            self.links[slot.request.unit].resume_ns = now_ns + self._times.max_late_ns
+            return None
+        return Slot(probe, Purpose.FENCE, slot.timeout_ns)
+
+    def _record_fence(self, request: BusRequest, result: ExchangeResult, *, was_free: bool) -> None:
+        if result.failure in (Failure.SILENT, Failure.ABANDONED, Failure.NOISE, Failure.MISMATCH):
+            self._fence.missed(request, result.ended_ns)
+        elif result.reply is not None and was_free:
+            self._fence.answered(request)
+
+    def _complete_motion(self, result: ExchangeResult) -> None:
+        if result.failure is Failure.ABANDONED:
+            return
+        self.drive_line.complete(result)
+        if self.drive_line.is_unknown:
+            detail = f"unit {result.request.unit:#04x} did not answer a motion frame"
+            self.trip(StopKind.S1, (Cause(CauseCode.MOTION_UNKNOWN, result.ended_ns, detail),), result.ended_ns)
+
+    def _complete_set_up(self, result: ExchangeResult) -> None:
+        self._set_up_sent_ns = result.ended_ns
+        register = self._actuators.timeout_register
+        for block in self._blocks:
+            if block.unit == result.request.unit and register in {spec.address for spec in block.specs}:
+                self._plan.expedite(block.unit, result.ended_ns)
+
+    def _complete_block(self, slot: Slot, result: ExchangeResult) -> BlockReadings | None:
+        block, reply = slot.block, result.reply
+        assert block is not None
+        link = self.links[block.unit]
+        if not isinstance(reply, ReadReply):
+            if link.failures and not link.is_paused(result.ended_ns):
+                self._plan.expedite_block(block, result.ended_ns)
+            return None
+        readings = decode_block(block, reply.words, requested_ns=result.sent_ns, received_ns=result.ended_ns)
+        if block is self._identity_blocks.get(block.unit) and not link.identify(readings):
+            link.resume_ns = result.ended_ns + link.pause_ns
+            return None
+        if not link.is_identified:
+            return None
+        self._roles.apply(readings)
+        return readings
+
+    def _watch_permit(self, now_ns: int) -> None:
+        if not self.drive_line.is_energised or self.sequencer.is_active:
+            return
+        permit = None if self._decision is None else self._decision.permit
+        if permit is None or not permit.is_valid(now_ns):
+            self.trip(StopKind.S1, (Cause(CauseCode.PERMIT_EXPIRED, now_ns, "sent by the bus owner itself"),), now_ns)
+
+    def _feedback(self, now_ns: int) -> MotionFeedback:
+        """What is measured right now; a reading older than the moving loss limit counts as unknown."""
+        velocity = self._roles.get("velocity.x")
+        outputs = [self._roles.get(f"drive.{drive.number}.actual_speed") for drive in self._actuators.drives]
+        fresh = [
+            reading
+            for reading in (velocity, *outputs)
+            if reading is not None and reading.is_usable and reading.age_ns(now_ns) <= self._config.moving_loss.ns
+        ]
+        if velocity is None or len(fresh) != len(outputs) + 1:
+            return MotionFeedback(None, None, None)
+        return MotionFeedback(
+            velocity_mm_s=float(velocity.value),
+            velocity_requested_ns=min(reading.requested_ns for reading in fresh),
+            are_outputs_still=all(reading.raw <= STILL_OUTPUT for reading in fresh[1:]),
+        )
+
+    @property
+    def _is_moving(self) -> bool:
+        """Drives energised or a stop under way: the position source is read at its higher rate."""
+        return self.drive_line.is_energised or self.sequencer.is_active
+
+    def _next_due_ns(self, now_ns: int) -> int:
+        times = [
+            self._plan.next_due_ns(is_moving=self._is_moving, skip_units=self._skipped(now_ns)),
+            self.sequencer.wakeup_ns(now_ns),
+            now_ns + 20_000_000,
+        ]
+        paused = [link.resume_ns for link in self.links.values() if link.is_paused(now_ns)]
+        return max(now_ns, min([moment for moment in times if moment is not None] + paused))

@@ -1,0 +1,270 @@
+"""The bus owner: the one task that holds the RS485 port (state: port, pending exchange, line clock).
+
+It keeps the 3.5-character silence (serial line V1.02, section 2.5.1.1) before every frame, turns slots of the wire
+schedule into exchanges, and abandons a pending exchange for a stop (SAFETY.md, Stopping). Judgement is in `core/`.
+"""
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import trio
+from attrs import field, frozen
+
+from oht50d.clock import now_ns
+from oht50d.codec.rtu import ModbusClient, character_ns, encode_request, reply_length, silence_ns
+from oht50d.core.wire_schedule import Idle, Slot, WireSchedule
+from oht50d.drivers.serial_port import SerialPortConfig
+from oht50d.model.bus import BusReply, BusRequest, ExchangeResult, Failure
+from oht50d.model.errors import LinkError, LinkLost, RemoteProtocolError
+from oht50d.model.motion import Cause, CauseCode, Decision, StopKind, StopReport
+from oht50d.model.registers import BlockReadings
+from oht50d.model.snapshot import WireStatus
+from oht50d.model.units import Duration
+
+BEGIN_LIMIT_NS = 10_000_000
+"""A reply that has not begun this long after its earliest time is not waited for when a stop is pending."""
+
+
+MAX_NOISE_WAITS = 20
+"""Bound on waiting for a babbling line: 20 silences (35 ms at 115200), then the frame goes out all the same."""
+
+
+def _ms(milliseconds: int) -> Duration:
+    return Duration(milliseconds * 1_000_000)
+
+
+@frozen(kw_only=True)
+class BusConfig:
+    """Field bus settings; reply time-outs from DECISIONS."""
+
+    serial: SerialPortConfig = field(factory=lambda: SerialPortConfig(port="/dev/ttyOHT485", baud=115200))
+    is_simulated: bool = False
+    safety_timeout: Duration = _ms(25)
+    reply_timeout: Duration = _ms(50)
+    probe_timeout: Duration = _ms(25)
+    max_late: Duration = _ms(1000)
+    maps: tuple[str, ...] = ("power.toml", "safety.toml", "travel_motor.toml", "dock.toml")
+
+
+class ByteLink(Protocol):
+    """An open port."""
+
+    async def send_all(self, data: bytes) -> None: ...
+
+    async def receive_some(self, max_bytes: int = 4096) -> bytes: ...
+
+    def drain_input(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class Timer(Protocol):
+    """Wakes at a moment of the Trio clock without the 1 ms grain of the event loop's time-out."""
+
+    async def wait_until_ns(self, deadline_ns: int) -> None: ...
+
+
+class FieldBus:
+    """The wire. `run` holds the port until it is cancelled or the link is lost; then it may be run again."""
+
+    def __init__(
+        self,
+        config: BusConfig,
+        schedule: WireSchedule,
+        timer: Timer,
+        open_port: Callable[[SerialPortConfig], Awaitable[ByteLink]],
+        publish: Callable[[BlockReadings], None],
+        publish_stop: Callable[[StopReport], None],
+    ) -> None:
+        self._config = config
+        self._schedule = schedule
+        self._timer = timer
+        self._open_port = open_port
+        self._publish = publish
+        self._publish_stop = publish_stop
+        self._character_ns = character_ns(config.serial.baud)
+        self._silence_ns = silence_ns(config.serial.baud)
+        self._wake = trio.Event()
+        self._pending_scope: trio.CancelScope | None = None
+        self._pending_begins_ns = 0
+        self._pending_has_begun = False
+        self._line_free_ns = 0
+        self._is_dirty = True
+        self._opened_ns: int | None = None
+        self._last_valid_ns: int | None = None
+        self._problem = ("closed", "")
+        self._transactions = 0
+        self._early_frames = 0
+        self._opening_cause = CauseCode.BOOT
+        self._reported: StopReport | None = None
+
+    # -- WirePort: synchronous, callable from any task of the Trio thread
+
+    def take_over(self, decision: Decision) -> None:
+        """The guardian's newest decision; a stop in it is served at the next slot."""
+        if self._schedule.take_over(decision, now_ns()):
+            self._hurry()
+        elif decision.permit is not None:
+            self._wake.set()
+
+    def trip(self, kind: StopKind, decision: Decision) -> None:
+        """A stop from outside the guardian's step."""
+        self._schedule.trip(kind, decision.stop_causes, now_ns())
+        self._hurry()
+
+    def trip_causes(self, kind: StopKind, causes: tuple[Cause, ...]) -> bool:
+        """A stop with its causes, for the operator's STOP and for the supervisor; False if it was under way."""
+        has_changed = self._schedule.trip(kind, causes, now_ns())
+        self._hurry()
+        return has_changed
+
+    def repeat_stop(self) -> None:
+        """Send the frames of the last stop again; one that is under way repeats by itself."""
+        if not self._schedule.sequencer.is_active:
+            self._schedule.sequencer.repeat(now_ns())
+        self._hurry()
+
+    def discard_input(self) -> None:
+        """Throw away what waits in the tty: after a loop gap it may be seconds old."""
+        self._is_dirty = True
+
+    @property
+    def stop_report(self) -> StopReport | None:
+        return self._schedule.stop_report
+
+    @property
+    def status(self) -> WireStatus:
+        cause, remedy = ("", "") if self._schedule.is_open else self._problem
+        return WireStatus(
+            is_open=self._schedule.is_open,
+            port=self._config.serial.port,
+            cause=cause,
+            remedy=remedy,
+            is_simulated=self._config.is_simulated,
+            opened_ns=self._opened_ns,
+            transactions=self._transactions,
+            early_frames=self._early_frames,
+            adopted_sequence=self._schedule.adopted_sequence,
+            last_valid_ns=self._last_valid_ns,
+        )
+
+    # -- the task
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """One session: open, S0, identify, serve. Raises LinkError when the port cannot be opened or is lost.
+
+        A cancellation leaves the line dirty and the port closed.
+        """
+        task_status.started()
+        try:
+            link = await self._open_port(self._config.serial)
+        except LinkError as problem:
+            self._problem = (str(problem), problem.remedy)
+            raise
+        try:
+            self._begin_session()
+            await self._serve(link)
+        except LinkLost as problem:
+            self._problem = (str(problem), problem.remedy or "Check the adapter and its cable.")
+            raise
+        finally:
+            self._schedule.close()
+            self._opening_cause = CauseCode.BUS_LOST
+            link.close()
+
+    def _begin_session(self) -> None:
+        self._opened_ns = now_ns()
+        self._is_dirty = True
+        self._line_free_ns = self._opened_ns
+        self._schedule.open(self._opened_ns, Cause(self._opening_cause, self._opened_ns, "the port was opened"))
+
+    async def _serve(self, link: ByteLink) -> None:
+        while True:
+            step = self._schedule.next(now_ns())
+            self._report_stop()
+            if isinstance(step, Idle):
+                await self._idle(step.until_ns)
+                continue
+            result = await self._exchange(link, step)
+            self._transactions += 1
+            if result.is_valid:
+                self._last_valid_ns = result.ended_ns
+            readings = self._schedule.complete(step, result)
+            if readings is not None:
+                self._publish(readings)
+
+    async def _idle(self, until_ns: int) -> None:
+        self._wake = trio.Event()
+        with trio.move_on_at(until_ns / 1e9):
+            await self._wake.wait()
+
+    async def _exchange(self, link: ByteLink, slot: Slot) -> ExchangeResult:
+        """One frame out, one reply in, or the reason why not. The line is marked dirty if anything is left open."""
+        adu = encode_request(slot.request)
+        client = ModbusClient()
+        client.expect(slot.request)
+        await self._keep_silence(link)
+        sent_ns = now_ns()
+        self._early_frames += sent_ns < self._line_free_ns + self._silence_ns
+        self._is_dirty = True
+        await link.send_all(adu)
+        ends_ns = sent_ns + len(adu) * self._character_ns
+        self._pending_begins_ns = ends_ns + self._silence_ns + BEGIN_LIMIT_NS
+        self._pending_has_begun = not slot.may_be_abandoned
+        deadline_ns = ends_ns + slot.timeout_ns + reply_length(slot.request) * self._character_ns
+        reply, failure = await self._receive(link, client, deadline_ns)
+        self._line_free_ns = max(now_ns(), ends_ns)
+        self._is_dirty = failure is not None
+        return ExchangeResult(slot.request, reply, failure, sent_ns, now_ns())
+
+    async def _receive(
+        self, link: ByteLink, client: ModbusClient, deadline_ns: int
+    ) -> tuple[BusReply | None, Failure | None]:
+        """The reply, or why there is none; runs under the scope that a stop may shorten."""
+        failure = Failure.SILENT
+        with trio.CancelScope(deadline=deadline_ns / 1e9) as scope:
+            self._pending_scope = scope
+            try:
+                while True:
+                    data = await link.receive_some()
+                    self._pending_has_begun = True
+                    reply = client.receive_data(data)
+                    if reply is not None:
+                        return reply, None
+            except RemoteProtocolError:
+                return None, Failure.NOISE
+            finally:
+                if scope.deadline < deadline_ns / 1e9:
+                    failure = Failure.ABANDONED
+                self._pending_scope = None
+        return None, failure
+
+    async def _keep_silence(self, link: ByteLink) -> None:
+        """Wait until the line was quiet for 3.5 characters; on a dirty line, until it *is* quiet."""
+        await self._timer.wait_until_ns(self._line_free_ns + self._silence_ns)
+        for _ in range(MAX_NOISE_WAITS):
+            if not self._is_dirty or link.drain_input() == 0:
+                return
+            self._line_free_ns = now_ns()
+            await self._timer.wait_until_ns(self._line_free_ns + self._silence_ns)
+
+    def _hurry(self) -> None:
+        """A stop wants the wire: wake an idle wait, shorten a wait for a reply that has not begun."""
+        self._wake.set()
+        if self._pending_scope is not None and not self._pending_has_begun:
+            deadline_s = max(self._pending_begins_ns, now_ns()) / 1e9
+            self._pending_scope.deadline = min(self._pending_scope.deadline, deadline_s)
+
+    def _report_stop(self) -> None:
+        report = self._schedule.stop_report
+        if report is not None and report != self._reported:
+            self._reported = report
+            self._publish_stop(report)
+
+
+def exchange_ns(request: BusRequest, baud: int, turnaround_ns: int) -> int:
+    """Length of one exchange on the wire by the formula of PERFORMANCE.md, both silences included."""
+    characters = len(encode_request(request)) + reply_length(request)
+    return math.ceil(characters * character_ns(baud)) + turnaround_ns + 2 * silence_ns(baud)
+

@@ -1,0 +1,243 @@
+"""A serial port as a Trio byte stream: pyserial opens and configures it, `FdStream` does the I/O.
+
+Each `SerialLink` owns one descriptor and the lock that keeps others away. Source: termios(3) (VMIN and VTIME),
+ioctl_tty(2) (TIOCEXCL, TIOCNXCL), flock(2); Linux Documentation/admin-guide/devices.txt (majors 136 to 143 are
+pseudo-terminals). RS-485 direction is left to the adapter ("auto").
+"""
+
+import errno
+import fcntl
+import grp
+import os
+import stat
+import termios
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import serial
+import trio
+from attrs import Attribute, field, frozen
+
+from oht50d.drivers.port_holders import describe_holders, describe_process, holders_of
+from oht50d.model.errors import LinkError, LinkLost
+
+DEFAULT_RECEIVE_BYTES = 4096
+BAUD_RATES = (9600, 19_200, 38_400, 57_600, 115_200, 230_400, 256_000, 460_800, 500_000, 921_600, 1_000_000)
+_MAX_DRAIN_READS = 64
+_MAX_LOCK_PID_BYTES = 16
+_PTY_MAJORS = range(136, 144)
+_NO_SUCH_LINE = (errno.ENOTTY, errno.EINVAL)
+_NOT_A_PORT = (errno.ENOTTY, errno.EINVAL, errno.EISDIR)
+_BUSY = (errno.EBUSY, errno.EAGAIN)
+
+
+def _check_path(_instance: object, attribute: "Attribute[str]", path: str) -> None:
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError(f"{attribute.name} must be an absolute path, found {path!r}")
+
+
+def _check_baud(_instance: object, _attribute: "Attribute[int]", baud: int) -> None:
+    if baud not in BAUD_RATES:
+        raise ValueError(f"baud must be one of {', '.join(map(str, BAUD_RATES))}, found {baud!r}")
+
+
+@frozen(kw_only=True)
+class SerialPortConfig:
+    """Device path and speed (8N1 always); `lock_dir` is where the lock file stands. Raises ValueError for garbage."""
+
+    port: str = field(validator=_check_path)
+    baud: int = field(default=115_200, validator=_check_baud)
+    lock_dir: str = field(default="/run/lock", validator=_check_path)
+
+
+async def open_serial_port(config: SerialPortConfig) -> "SerialLink":
+    """Open, configure and lock the port in a thread, since a wedged USB adapter blocks for seconds.
+
+    Raises LinkError with cause `absent`, `permission`, `held` (the remedy names the holder) or `config`. A cancellation
+    waits for the thread and then leaves nothing open.
+    """
+    with ExitStack() as opened:
+        port = await trio.to_thread.run_sync(_open_exclusively, config, opened)
+        await trio.lowlevel.checkpoint()
+        return SerialLink(config.port, port, opened)
+
+
+class SerialLink:
+    """An open port. All bytes go through Trio; `close` is synchronous and may be called twice."""
+
+    def __init__(self, name: str, port: serial.Serial, opened: ExitStack) -> None:
+        """Take over what `opened` would close; use `open_serial_port` instead."""
+        self._name = name
+        self._port = port
+        self._stream = trio.lowlevel.FdStream(os.dup(port.fileno()))
+        self._resources = opened.pop_all()
+
+    async def send_all(self, octets: bytes) -> None:
+        """Hand all bytes to the kernel. Raises LinkLost. After a cancellation an unknown part has been sent."""
+        try:
+            await self._stream.send_all(octets)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise self._lost() from error
+
+    async def receive_some(self, max_bytes: int = DEFAULT_RECEIVE_BYTES) -> bytes:
+        """At least one byte. Raises LinkLost for an empty read, EIO or ENXIO. A cancellation loses no byte."""
+        try:
+            octets = await self._stream.receive_some(max_bytes)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise self._lost() from error
+        if not octets:
+            raise self._lost()
+        return bytes(octets)
+
+    def drain_input(self) -> int:
+        """Throw away what has arrived and say how many bytes that was; bounded, the rest is flushed uncounted.
+
+        Raises LinkLost if the port has hung up.
+        """
+        dropped = 0
+        try:
+            for _ in range(_MAX_DRAIN_READS):
+                octets = os.read(self._port.fileno(), DEFAULT_RECEIVE_BYTES)
+                if not octets:
+                    raise self._lost()
+                dropped += len(octets)
+            termios.tcflush(self._port.fileno(), termios.TCIFLUSH)
+        except BlockingIOError:
+            return dropped
+        except (OSError, termios.error, serial.PortNotOpenError) as error:
+            raise self._lost() from error
+        return dropped
+
+    def set_dtr(self, is_asserted: bool) -> bool:
+        """Drive the DTR line; False if the port has no such line (a pseudo-terminal). Raises LinkLost."""
+        if not self._port.is_open:
+            raise self._lost()
+        try:
+            self._port.dtr = is_asserted
+        except OSError as error:
+            if error.errno in _NO_SUCH_LINE:
+                return False
+            raise self._lost() from error
+        return True
+
+    def close(self) -> None:
+        """Drop unsent bytes (or closing could wait for seconds), close and unlock; waiters get LinkLost."""
+        if not self._port.is_open:
+            return
+        with suppress(termios.error, OSError):
+            termios.tcflush(self._port.fileno(), termios.TCOFLUSH)
+        self._stream.close()
+        self._resources.close()
+
+    def _lost(self) -> LinkLost:
+        return LinkLost(f"{self._name} has hung up", cause="lost", remedy="check plug, cable and power of the adapter")
+
+
+def _open_exclusively(config: SerialPortConfig, opened: ExitStack) -> serial.Serial:
+    """Lock first, then open; whatever was opened is on the stack."""
+    device = os.path.realpath(config.port)
+    try:
+        if not stat.S_ISCHR(Path(device).stat().st_mode):
+            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+        _lock(config, device, opened)
+        port = serial.Serial(device, config.baud, timeout=0, write_timeout=0, exclusive=True)
+        opened.callback(port.close)
+        _claim(config.port, device, port.fileno(), opened)
+        _configure(port)
+    except (OSError, termios.error, ValueError) as error:
+        raise _explain(error, config.port, device) from error
+    return port
+
+
+def _lock(config: SerialPortConfig, device: str, opened: ExitStack) -> None:
+    """Hold a lock file with our pid in it. It is never removed: removing locks is a race."""
+    path = Path(config.lock_dir) / f"oht50d{device.replace('/', '-')}.lock"
+    try:
+        fd = _open_lock_file(path)
+    except OSError as error:
+        cause = "permission" if error.errno == errno.EACCES else "config"
+        remedy = f"let this user write {path}, or set another lock_dir"
+        raise LinkError(f"no lock file {path}: {error.strerror}", cause=cause, remedy=remedy) from error
+    opened.callback(os.close, fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(fd, _MAX_LOCK_PID_BYTES, 0).strip()
+        raise _held(config.port, describe_process(int(pid)) if pid.isdigit() else describe_holders(device)) from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+
+
+def _open_lock_file(path: Path) -> int:
+    """Create only if absent: opening somebody else's file with O_CREAT is refused in a sticky directory."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+
+
+def _claim(name: str, device: str, fd: int, opened: ExitStack) -> None:
+    """Keep later openers away, and refuse a port that somebody opened before without any lock.
+
+    Not on a pseudo-terminal: its other end may hold it too, and its exclusive flag outlives a killed process.
+    """
+    if _is_pseudo_terminal(fd):
+        return
+    fcntl.ioctl(fd, termios.TIOCEXCL)
+    opened.callback(_release_claim, fd)
+    if set(holders_of(device)) - {os.getpid()}:
+        raise _held(name, describe_holders(device))
+
+
+def _release_claim(fd: int) -> None:
+    with suppress(OSError):
+        fcntl.ioctl(fd, termios.TIOCNXCL)
+
+
+def _configure(port: serial.Serial) -> None:
+    """VMIN 1: with pyserial's VMIN 0 an empty buffer would read as a hang-up."""
+    attributes = termios.tcgetattr(port.fileno())
+    attributes[6][termios.VMIN] = 1
+    attributes[6][termios.VTIME] = 0
+    termios.tcsetattr(port.fileno(), termios.TCSANOW, attributes)
+    with suppress(OSError, ValueError):  # best effort: few drivers know the flag
+        port.set_low_latency_mode(True)
+
+
+def _is_pseudo_terminal(fd: int) -> bool:
+    return os.major(os.fstat(fd).st_rdev) in _PTY_MAJORS
+
+
+def _held(name: str, holder: str) -> LinkError:
+    remedy = f"stop {holder}; nothing else may use this port"
+    return LinkError(f"{name} is held by {holder}", cause="held", remedy=remedy)
+
+
+def _explain(error: Exception, name: str, device: str) -> LinkError:
+    """An error of the system in terms of cause and remedy."""
+    number = _errno_of(error)
+    if number in _BUSY:
+        return _held(name, describe_holders(device))
+    if number in (errno.EACCES, errno.EPERM):
+        group = _group_of(device)
+        remedy = f"add the user of this service to the group {group} and start it again"
+        return LinkError(f"no permission to open {name}", cause="permission", remedy=remedy)
+    if number is None or number in _NOT_A_PORT:  # pyserial drops the number where setting up failed
+        remedy = "set the port to a serial device and the baud to a speed that it knows"
+        return LinkError(f"{name} cannot be set up as a serial port: {error}", cause="config", remedy=remedy)
+    remedy = "plug in the adapter, or set the port to one that /dev/serial/by-id shows"
+    return LinkError(f"{name} is not there: {error}", cause="absent", remedy=remedy)
+
+
+def _errno_of(error: Exception) -> int | None:
+    """termios.error carries its number as the first argument; pyserial copies it into `errno`."""
+    if isinstance(error, termios.error):
+        return int(error.args[0])
+    return error.errno if isinstance(error, OSError) else None
+
+
+def _group_of(device: str) -> str:
+    try:
+        return grp.getgrgid(Path(device).stat().st_gid).gr_name
+    except (OSError, KeyError):
+        return "dialout"

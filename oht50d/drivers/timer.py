@@ -1,0 +1,79 @@
+"""A timer with microsecond resolution for the bus owner: timerfd by ctypes (each `PreciseTimer` owns one descriptor).
+
+Source: timerfd_create(2) and clock_getres(2) of Linux. `trio.sleep` rounds to the millisecond of epoll, and
+`os.timerfd_create` exists from Python 3.13 only.
+"""
+
+import ctypes
+import os
+
+import trio
+
+from oht50d.clock import NS_PER_S, now_ns
+
+_CLOCK_MONOTONIC = 1
+_TFD_NONBLOCK = os.O_NONBLOCK
+_TFD_CLOEXEC = os.O_CLOEXEC
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _TimerSpec(ctypes.Structure):
+    """struct itimerspec: interval and first expiry, each in seconds and nanoseconds."""
+
+    _fields_ = (
+        ("interval_s", ctypes.c_long),
+        ("interval_ns", ctypes.c_long),
+        ("first_s", ctypes.c_long),
+        ("first_ns", ctypes.c_long),
+    )
+
+
+class PreciseTimer:
+    """Waits on Trio's clock to a few tens of microseconds; one waiter at a time.
+
+    It runs on the kernel's monotonic clock, which is what Trio's system clock reads; under a mock clock it still waits
+    in real time.
+    """
+
+    def __init__(self) -> None:
+        self._fd = _checked(_libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC))
+
+    async def wait_until_ns(self, deadline_ns: int) -> None:
+        """Return at or just after `deadline_ns`, never before; at once (after a checkpoint) if it has passed.
+
+        A cancellation disarms the timer and leaves it usable. Raises trio.ClosedResourceError after `close`.
+        """
+        if self._fd < 0:
+            raise trio.ClosedResourceError("the timer is closed")
+        if deadline_ns <= now_ns():
+            await trio.lowlevel.checkpoint()
+            return
+        try:
+            while (remaining_ns := deadline_ns - now_ns()) > 0:
+                self._arm(remaining_ns)
+                await trio.lowlevel.wait_readable(self._fd)
+        finally:
+            if self._fd >= 0:
+                self._arm(0)
+
+    def close(self) -> None:
+        """Close the descriptor; a waiter gets trio.ClosedResourceError. May be called twice."""
+        if self._fd < 0:
+            return
+        fd, self._fd = self._fd, -1
+        trio.lowlevel.notify_closing(fd)
+        os.close(fd)
+
+    def _arm(self, delay_ns: int) -> None:
+        """Expire once after `delay_ns`; 0 disarms and forgets an expiry that nobody has read."""
+        seconds, rest_ns = divmod(delay_ns, NS_PER_S)
+        spec = _TimerSpec(0, 0, seconds, rest_ns)
+        _checked(_libc.timerfd_settime(self._fd, 0, ctypes.byref(spec), None))
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result

@@ -1,0 +1,107 @@
+"""The snapshot: the truth in memory about the robot at one moment (no state; built by `core/robot_state.py`)."""
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from oht50d.model.lidar import LidarStatus, SectorReport
+from oht50d.model.motion import Cause, Decision, MachineState, StopReport
+from oht50d.model.registers import ModuleKind, Reading
+
+
+@frozen
+class ModuleCounters:
+    """Totals since the port was first opened."""
+
+    requests: int = 0
+    replies: int = 0
+    timeouts: int = 0
+    noise: int = 0
+    exceptions: int = 0
+
+
+@frozen
+class ModuleStatus:
+    """One bound module; `is_online` means identified since the last opening and heard within its loss limit."""
+
+    address: int
+    kind: ModuleKind
+    title: str
+    tag: str
+    is_mandatory: bool
+    is_online: bool
+    is_identified: bool
+    last_valid_ns: int | None
+    serial: int | None
+    firmware: str | None
+    problem: str
+    counters: ModuleCounters
+    readings: Mapping[str, Reading] = field(repr=False)
+
+
+@frozen
+class WireStatus:
+    """The field bus as a whole: `cause` and `remedy` are in words when the port is not open."""
+
+    is_open: bool
+    port: str
+    cause: str
+    remedy: str
+    is_simulated: bool
+    opened_ns: int | None
+    transactions: int
+    early_frames: int
+    adopted_sequence: int
+    last_valid_ns: int | None
+
+
+@frozen
+class Authority:
+    """Who may command motion; every motion command and reset must carry the same `boot_id` and `epoch`."""
+
+    boot_id: str
+    epoch: int
+    holder: str | None
+    since_ns: int | None
+
+
+@frozen
+class Snapshot:
+    """Everything a page, a metric or a status answer is drawn from; `version` ascends by one a publication."""
+
+    version: int
+    taken_ns: int
+    taken_utc: str
+    robot_id: str
+    is_simulated: bool
+    state: MachineState
+    is_latched: bool
+    latched_causes: tuple[Cause, ...]
+    decision: Decision
+    authority: Authority
+    modules: tuple[ModuleStatus, ...]
+    wire: WireStatus
+    lidar: LidarStatus
+    sectors: tuple[SectorReport | None, ...] = field(repr=False)
+    stop: StopReport | None
+    last_stops: tuple[StopReport, ...]
+    velocity_mm_s: float | None
+    position_mm: float | None
+    speed_limit_mm_s: float
+    is_commissioned: bool
+    jog_nonce: int | None
+
+    def reading(self, kind: ModuleKind, name: str) -> Reading | None:
+        """The last reading of a register by module kind and register name; None if it was never read."""
+        for module in self.modules:
+            if module.kind is kind:
+                return module.readings.get(name)
+        return None
+
+    def role(self, role: str) -> Reading | None:
+        """The last reading of the register that has `role`; None if there is none or it was never read."""
+        for module in self.modules:
+            for reading in module.readings.values():
+                if reading.role == role:
+                    return reading
+        return None

@@ -1,0 +1,37 @@
+"""Quantities that carry their unit in their type (no state)."""
+
+import re
+
+from attrs import frozen
+
+_UNITS_NS = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "min": 60_000_000_000, "h": 3_600_000_000_000, "d": 86_400_000_000_000}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|min|h|d)")
+
+
+@frozen(order=True)
+class Duration:
+    """A span of time; settings write it with its unit: `"25ms"`, `"2s"`."""
+
+    ns: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Duration":
+        """From text such as `"200ms"` (us, ms, s, min, h, d); raises ValueError for anything else."""
+        match = _DURATION.fullmatch(text.strip())
+        if match is None:
+            raise ValueError('a duration with a unit, such as "200ms", "2s" or "1h"')
+        return cls(round(float(match[1]) * _UNITS_NS[match[2]]))
+
+    @property
+    def s(self) -> float:
+        return self.ns / 1e9
+
+    @property
+    def ms(self) -> float:
+        return self.ns / 1e6
+
+    def __str__(self) -> str:
+        for unit in ("d", "h", "min", "s", "ms"):
+            if self.ns and self.ns % _UNITS_NS[unit] == 0:
+                return f"{self.ns // _UNITS_NS[unit]}{unit}"
+        return f"{self.ns / 1_000:g}us"

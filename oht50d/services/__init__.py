@@ -1,0 +1,1 @@
+"""Long-lived tasks that join drivers through the ports in `ports.py`."""

@@ -1,0 +1,313 @@
+"""Everything that people may ask of the robot, judged and handed on (owner of the pending reset holds).
+
+Order of a stop (SAFETY.md): latch in memory, frame, read-back, answer; the record is written beside it and can delay
+nothing. A reset is the other way round: written before it takes effect, else refused.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import trio
+from attrs import frozen
+
+from oht50d.clock import NS_PER_MS, NS_PER_S, now_ns
+from oht50d.core.robot_state import RobotState
+from oht50d.core.safety_config import SafetyConfig
+from oht50d.core.safety_kernel import SafetyKernel
+from oht50d.model.errors import CommandRejected, StoreError
+from oht50d.model.motion import (
+    Cause,
+    CauseCode,
+    CommandOutcome,
+    Direction,
+    MachineState,
+    MotionDemand,
+    StopKind,
+    StopReport,
+)
+from oht50d.model.records import EventRow, Severity
+from oht50d.model.snapshot import WireStatus
+from oht50d.services.guardian import Guardian
+from oht50d.services.ports import Actor, Claim, RecordSink, Role, SnapshotSource
+
+ANSWER_WAIT_S = 0.5
+MAX_HOLDS = 16
+MAXIMUM_HOLD_NS = 10 * NS_PER_S
+
+
+class StopWire(Protocol):
+    """The bus owner as the commander needs it."""
+
+    def trip_causes(self, kind: StopKind, causes: tuple[Cause, ...]) -> bool: ...
+
+    def repeat_stop(self) -> None: ...
+
+    @property
+    def stop_report(self) -> StopReport | None: ...
+
+
+@frozen
+class _Hold:
+    """A reset button that is down."""
+
+    name: str
+    pressed_ns: int
+
+
+class CommandDesk:
+    """Implements `ports.Commander`; `run` serves the physical reset button."""
+
+    def __init__(
+        self,
+        config: SafetyConfig,
+        guardian: Guardian,
+        wire: StopWire,
+        snapshots: SnapshotSource,
+        records: RecordSink,
+        utc_now: Callable[[], str],
+    ) -> None:
+        self._config = config
+        self._guardian = guardian
+        self._wire = wire
+        self._snapshots = snapshots
+        self._records = records
+        self._utc_now = utc_now
+        self._holds: dict[str, _Hold] = {}
+        self._button = trio.Event()
+
+    # -- STOP
+
+    async def stop(self, actor: Actor | None, source: str) -> Mapping[str, object]:
+        """Trip the latch, send the frames, wait for the read-back at most half a second. Never refused."""
+        kernel, _, _ = self._parts()
+        name = "anonymous" if actor is None else actor.name
+        cause = Cause(CauseCode.OPERATOR_STOP, now_ns(), f"by {name} from {source}")
+        is_first = kernel.trip(cause)
+        if not self._wire.trip_causes(StopKind.S1, (cause,)):
+            self._wire.repeat_stop()
+        self._guardian.poke()
+        persisted = await self._await_stop(cause, name) if is_first else await self._await_repeat()
+        return self._stop_answer(kernel, persisted=persisted)
+
+    async def _await_stop(self, cause: Cause, name: str) -> bool:
+        """Read-back and record side by side; True if the record is on disk."""
+        row = self._event("safety.emergency.triggered", Severity.EMERGENCY, f"STOP {cause.detail}", name)
+        outcome = [False]
+
+        async def write() -> None:
+            try:
+                await self._records.record_durably(row)
+                outcome[0] = True
+            except StoreError:
+                self._records.record(row)
+            except trio.Cancelled:
+                self._records.record(row)
+                raise
+
+        with trio.move_on_after(ANSWER_WAIT_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(write)
+                await self._read_back()
+        return outcome[0]
+
+    async def _await_repeat(self) -> bool:
+        with trio.move_on_after(ANSWER_WAIT_S):
+            await self._read_back()
+        return True
+
+    async def _read_back(self) -> None:
+        version = self._snapshots.current().version
+        while True:
+            report = self._wire.stop_report
+            if report is not None and report.outcome in (CommandOutcome.ACKNOWLEDGED, CommandOutcome.VERIFIED):
+                return
+            version = (await self._snapshots.newer_than(version)).version
+
+    def _stop_answer(self, kernel: SafetyKernel, *, persisted: bool) -> Mapping[str, object]:
+        report = self._wire.stop_report
+        outcome = CommandOutcome.UNKNOWN if report is None else report.outcome
+        is_confirmed = outcome in (CommandOutcome.ACKNOWLEDGED, CommandOutcome.VERIFIED)
+        message = "The robot is stopping." if is_confirmed else "NOT CONFIRMED: press the red button."
+        return {
+            "command_id": str(uuid.uuid4()),
+            "status": "executed" if is_confirmed else "not_confirmed",
+            "outcome": outcome.value,
+            "phase": None if report is None else report.phase.value,
+            "persisted": persisted,
+            "repeats": kernel.latch.repeats(CauseCode.OPERATOR_STOP),
+            "detected": 0.0,
+            **_times_ms(report),
+            "message": message,
+        }
+
+    # -- reset
+
+    def hold_reset(self, actor: Actor, claim: Claim) -> Mapping[str, object]:
+        """The button goes down; refused at once if its release could not act."""
+        kernel, state, wire = self._parts()
+        self._require(actor, Role.OPERATOR)
+        kernel.authority.check(claim.boot_id, claim.epoch)
+        kernel.check_reset(state.inputs(wire), is_at_vehicle=False)
+        at_ns = now_ns()
+        self._holds = {key: hold for key, hold in self._holds.items() if at_ns - hold.pressed_ns < MAXIMUM_HOLD_NS}
+        if len(self._holds) >= MAX_HOLDS:
+            raise CommandRejected("ROBOT_BUSY", "too many people hold the reset button")
+        hold_id = uuid.uuid4().hex
+        self._holds[hold_id] = _Hold(actor.name, at_ns)
+        return {"hold_id": hold_id, "hold_s": self._config.reset_hold.s}
+
+    async def release_reset(self, actor: Actor, claim: Claim, hold_id: str) -> Mapping[str, object]:
+        """Acts only on a hold of this actor of one second or longer; written before it takes effect."""
+        kernel, _, _ = self._parts()
+        hold = self._holds.pop(hold_id, None)
+        self._require(actor, Role.OPERATOR)
+        kernel.authority.check(claim.boot_id, claim.epoch)
+        if hold is None or hold.name != actor.name:
+            raise CommandRejected("INVALID_COMMAND", "this button was not held", {"field": "hold_id"})
+        held_ns = now_ns() - hold.pressed_ns
+        if not self._config.reset_hold.ns <= held_ns <= MAXIMUM_HOLD_NS:
+            raise CommandRejected("INVALID_COMMAND", f"held {held_ns / NS_PER_S:.2f} s", {"field": "hold_id"})
+        return await self._reset(actor.name, is_at_vehicle=False)
+
+    def press_button(self) -> None:
+        """The physical reset button was held and let go."""
+        self._button.set()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve the physical button for ever."""
+        task_status.started()
+        while True:
+            await self._button.wait()
+            self._button = trio.Event()
+            try:
+                await self._reset("button at the vehicle", is_at_vehicle=True)
+            except CommandRejected as refusal:
+                self._note("safety.reset.refused", Severity.WARNING, refusal.message, "button at the vehicle")
+
+    async def _reset(self, name: str, *, is_at_vehicle: bool) -> Mapping[str, object]:
+        kernel, state, wire = self._parts()
+        kernel.check_reset(state.inputs(wire), is_at_vehicle=is_at_vehicle)
+        held = ", ".join(cause.code.value for cause in kernel.latch.causes)
+        row = self._event("safety.reset", Severity.WARNING, f"reset of: {held or kernel.state.name}", name)
+        try:
+            await self._records.record_durably(row)
+        except StoreError as problem:
+            raise CommandRejected("SYSTEM_ERROR", "the reset could not be recorded, so it is refused") from problem
+        kernel, state, wire = self._parts()
+        cleared = kernel.apply_reset(state.inputs(wire), is_at_vehicle=is_at_vehicle)
+        self._guardian.poke()
+        return {
+            "state": kernel.state.name,
+            "cleared": [cause.code.value for cause in cleared],
+            "epoch": kernel.authority.current.epoch,
+        }
+
+    # -- authority and jog
+
+    def arm(self, actor: Actor, claim: Claim) -> Mapping[str, object]:
+        """Take authority; needs IDLE, and standstill if somebody else holds it."""
+        kernel, state, wire = self._parts()
+        self._require(actor, Role.OPERATOR)
+        kernel.authority.check(claim.boot_id, claim.epoch)
+        if kernel.state not in (MachineState.IDLE, MachineState.MOVE):
+            raise CommandRejected("SAFETY_VIOLATION", f"not in state {kernel.state.name}: reset first")
+        inputs = state.inputs(wire)
+        self._refuse_mixed(inputs.is_anything_simulated and not inputs.is_everything_simulated)
+        kernel.authority.take(actor.name, now_ns(), is_at_rest=kernel.state is MachineState.IDLE)
+        self._note("robot.authority.taken", Severity.INFO, f"{actor.name} has taken control", actor.name)
+        self._guardian.poke()
+        current = kernel.authority.current
+        return {"holder": current.holder, "epoch": current.epoch, "boot_id": current.boot_id}
+
+    def disarm(self, actor: Actor, claim: Claim) -> Mapping[str, object]:
+        """Give authority back; ends a jog by S2."""
+        kernel, _, _ = self._parts()
+        kernel.authority.check(claim.boot_id, claim.epoch)
+        kernel.authority.require(actor.name)
+        kernel.lease.release(actor.name)
+        kernel.authority.drop()
+        self._note("robot.authority.returned", Severity.INFO, f"{actor.name} has returned control", actor.name)
+        self._guardian.poke()
+        current = kernel.authority.current
+        return {"holder": current.holder, "epoch": current.epoch, "boot_id": current.boot_id}
+
+    def press_jog(
+        self, actor: Actor, claim: Claim, direction: Direction, speed_mm_s: float | None
+    ) -> Mapping[str, object]:  # fmt: skip
+        """A new press: judged by a safety step before it is answered."""
+        kernel, _, _ = self._parts()
+        self._require(actor, Role.OPERATOR)
+        kernel.authority.check(claim.boot_id, claim.epoch)
+        kernel.authority.require(actor.name)
+        limit_mm_s = self._config.uncommissioned_speed_mm_s
+        if speed_mm_s is not None and not 0 < speed_mm_s <= limit_mm_s:
+            raise CommandRejected(
+                "SAFETY_VIOLATION", f"an uncommissioned robot jogs at most at {limit_mm_s:.0f} mm/s", {"field": "speed_mm_s"}
+            )  # fmt: skip
+        duty_ratio = self._config.jog.duty_ratio * (1.0 if speed_mm_s is None else speed_mm_s / limit_mm_s)
+        if not kernel.lease.press(actor.name, MotionDemand(direction, duty_ratio), now_ns()):
+            raise CommandRejected("CONFLICT", "let go of the button and press it again")
+        decision = self._guardian.step(0)
+        if decision.permit is None:
+            codes = [cause.code.value for cause in decision.inhibits]
+            raise CommandRejected("SAFETY_VIOLATION", "motion is not permitted now", {"causes": codes})
+        self._note("robot.movement.started", Severity.INFO, f"jog {direction.name.lower()}", actor.name)
+        return {
+            "nonce": kernel.lease.nonce,
+            "lease_ms": self._config.jog.lease.ns / NS_PER_MS,
+            "duty_ratio": duty_ratio,
+            "expected_speed_mm_s": None,
+        }
+
+    def renew_jog(self, actor: Actor, claim: Claim, nonce: int) -> None:
+        """Extends the lease if `nonce` is the newest."""
+        kernel, _, _ = self._parts()
+        kernel.authority.check(claim.boot_id, claim.epoch)
+        kernel.authority.require(actor.name)
+        if not kernel.lease.renew(actor.name, nonce, now_ns()):
+            raise CommandRejected("CONFLICT", "an old nonce, or no button is held", {"field": "nonce"})
+
+    def release_jog(self, actor: Actor) -> None:
+        """The button is up."""
+        kernel, _, _ = self._parts()
+        if kernel.lease.release(actor.name):
+            self._guardian.poke()
+
+    def release_holder(self, actor: Actor) -> None:
+        """The holder's connection is gone: the same as a released button."""
+        self.release_jog(actor)
+
+    # -- helpers
+
+    def _parts(self) -> tuple[SafetyKernel, RobotState, WireStatus]:
+        return self._guardian.inputs_now()
+
+    def _require(self, actor: Actor, role: Role) -> None:
+        if actor.role < role:
+            raise CommandRejected("INSUFFICIENT_PERMISSIONS", f"this needs the role {role.name.lower()}")
+
+    def _refuse_mixed(self, is_mixed: bool) -> None:
+        if is_mixed:
+            raise CommandRejected("SAFETY_VIOLATION", "simulated and real devices are mixed: no arming")
+
+    def _event(self, kind: str, severity: Severity, message: str, actor: str) -> EventRow:
+        return EventRow(self._utc_now(), now_ns(), kind, severity, message, actor)
+
+    def _note(self, kind: str, severity: Severity, message: str, actor: str) -> None:
+        self._records.record(self._event(kind, severity, message, actor))
+
+
+def _times_ms(report: StopReport | None) -> dict[str, float | None]:
+    """The times of a stop in milliseconds after its detection."""
+
+    def after(moment_ns: int | None) -> float | None:
+        return None if report is None or moment_ns is None else (moment_ns - report.detected_ns) / NS_PER_MS
+
+    if report is None:
+        return {"first_frame": None, "output_zero": None, "standstill": None}
+    return {
+        "first_frame": after(report.first_frame_ns),
+        "output_zero": after(report.output_zero_ns),
+        "standstill": after(report.standstill_ns),
+    }

@@ -1,0 +1,79 @@
+"""Modules, their registers and the wire as JSON values (API.md, section 8; no state)."""
+
+from collections.abc import Mapping
+
+from oht50d.model.registers import ModuleMap, Reading, RegisterSpec
+from oht50d.model.snapshot import ModuleStatus, Snapshot
+from oht50d.web.present import Json, age_ms, measured
+
+
+def modules_view(snapshot: Snapshot, now_ns: int) -> Json:
+    """Every bound module and the field bus that joins them."""
+    wire = snapshot.wire
+    return {
+        "modules": [module_view(module, now_ns) for module in snapshot.modules],
+        "bus": {
+            "is_open": wire.is_open,
+            "port": wire.port,
+            "cause": wire.cause,
+            "remedy": wire.remedy,
+            "is_simulated": wire.is_simulated,
+            "transactions": wire.transactions,
+            "early_frames": wire.early_frames,
+            "age_ms": age_ms(wire.last_valid_ns, now_ns),
+        },
+        "age_ms": age_ms(snapshot.taken_ns, now_ns),
+    }
+
+
+def module_view(module: ModuleStatus, now_ns: int) -> Json:
+    """One module; `last_seen_ms` is the age of its last valid reply, null if there was none."""
+    counters = module.counters
+    return {
+        "id": module.kind.value,
+        "address": f"{module.address:#04x}",
+        "addr": module.address,
+        "type": module.kind.value,
+        "name": module.title,
+        "tag": module.tag,
+        "status": "online" if module.is_online else "offline",
+        "is_online": module.is_online,
+        "is_identified": module.is_identified,
+        "is_mandatory": module.is_mandatory,
+        "last_seen_ms": age_ms(module.last_valid_ns, now_ns),
+        "serial": module.serial,
+        "firmware": module.firmware,
+        "problem": module.problem,
+        "counters": {
+            "requests": counters.requests,
+            "replies": counters.replies,
+            "timeouts": counters.timeouts,
+            "noise": counters.noise,
+            "exceptions": counters.exceptions,
+        },
+    }
+
+
+def registers_view(module: ModuleStatus, module_map: ModuleMap | None, now_ns: int) -> Json:
+    """Every readable register of the module; one that was never read has value null and quality `unknown`."""
+    specs = module_map.registers if module_map is not None else ()
+    return {
+        **module_view(module, now_ns),
+        "registers": [_register_view(spec, module.readings, now_ns) for spec in specs if spec.is_readable],
+    }
+
+
+def _register_view(spec: RegisterSpec, readings: Mapping[str, Reading], now_ns: int) -> Json:
+    reading = readings.get(spec.name)
+    return {
+        "address": f"{spec.address:#06x}",
+        "name": spec.name,
+        **measured(reading, now_ns),
+        "unit": spec.unit,
+        "raw": None if reading is None else reading.raw,
+        "access": spec.access.value,
+        "mode": {"ro": "R", "rw": "RW"}.get(spec.access.value, "W"),
+        "role": spec.role,
+        "is_safety_critical": spec.is_safety_critical,
+        "description": spec.description,
+    }

@@ -1,0 +1,147 @@
+"""Strict request parsing: JSON to attrs values with exact types; anything else is refused by field (no state)."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import cattrs
+from attrs import frozen
+from quart import request
+
+from oht50d.model.errors import CommandRejected
+
+T = TypeVar("T")
+
+_FIELD_LIMIT = 8
+
+
+@frozen(kw_only=True)
+class LoginRequest:
+    """Body of /auth/login (`remember_me` is accepted and changes nothing)."""
+
+    username: str
+    password: str
+    remember_me: bool = False
+
+
+@frozen(kw_only=True)
+class RefreshRequest:
+    """Body of /auth/refresh."""
+
+    refresh_token: str
+
+
+@frozen(kw_only=True)
+class OneTimeRequest:
+    """Body of /auth/one-time."""
+
+    token: str
+
+
+@frozen(kw_only=True)
+class ControlRequest:
+    """Body of /robot/control; `boot_id` and `epoch` are the claim that arm and disarm need; `force` is ignored."""
+
+    command: str
+    parameters: dict[str, Any] | None = None
+    priority: str | int | None = None
+    boot_id: str | None = None
+    epoch: int | None = None
+    force: bool = False
+
+
+@frozen(kw_only=True)
+class ResetRequest:
+    """Body of /safety/reset: the button goes down (`hold`) or up (`release`, with the hold's id)."""
+
+    action: str
+    boot_id: str
+    epoch: int
+    hold_id: str | None = None
+    force: bool = False
+
+
+def _exact(kind: type) -> Any:
+    def hook(raw: object, _: object) -> object:
+        if type(raw) is not kind:
+            raise ValueError(f"expected {kind.__name__}, found {type(raw).__name__}")
+        return raw
+
+    return hook
+
+
+def _number(raw: object, _: object) -> float:
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        raise ValueError(f"expected a number, found {type(raw).__name__}")
+    return float(raw)
+
+
+def _text_or_int(raw: object, _: object) -> object:
+    if raw is None or type(raw) in (str, int):
+        return raw
+    raise ValueError(f"expected a text or a whole number, found {type(raw).__name__}")
+
+
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
+    for kind in (str, int, bool):
+        converter.register_structure_hook(kind, _exact(kind))
+    converter.register_structure_hook(float, _number)
+    converter.register_structure_hook(str | int | None, _text_or_int)
+    return converter
+
+
+_CONVERTER = _converter()
+
+
+def structure(document: object, kind: type[T], *, code: str = "INVALID_REQUEST") -> T:
+    """`document` as a value of the attrs class `kind`; raises CommandRejected with `code`, field and issue."""
+    if not isinstance(document, Mapping):
+        raise invalid("body", "expected a JSON object", code=code)
+    try:
+        return _CONVERTER.structure(document, kind)
+    # cattrs raises groups of whatever its hooks raised; every one of them speaks of the request, none of the program
+    except Exception as error:  # noqa: BLE001
+        issues = [_split(text) for text in cattrs.transform_error(error, format_exception=_describe)]
+        first = issues[0]
+        raise CommandRejected(
+            code,
+            f"{first['field']}: {first['issue']}",
+            {**first, "fields": issues[:_FIELD_LIMIT]},
+        ) from None
+
+
+def invalid(field: str, issue: str, *, code: str = "INVALID_REQUEST") -> CommandRejected:
+    """The refusal of a malformed request."""
+    return CommandRejected(code, f"{field}: {issue}", {"field": field, "issue": issue})
+
+
+async def body_as(kind: type[T], *, code: str = "INVALID_REQUEST") -> T:
+    """The present request's JSON body as `kind`; raises CommandRejected."""
+    return structure(decode_json(await request.get_data(as_text=False), code=code), kind, code=code)
+
+
+def decode_json(raw: bytes | str, *, code: str = "INVALID_REQUEST") -> object:
+    """Parsed JSON; raises CommandRejected with field `body`."""
+    try:
+        document: object = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise invalid("body", "not JSON", code=code) from None
+    return document
+
+
+def _describe(error: BaseException, _: type | None) -> str:
+    match error:
+        case KeyError():
+            return "required and missing"
+        case cattrs.ForbiddenExtraKeysError():
+            return "unknown: " + ", ".join(sorted(map(str, error.extra_fields)))
+        case _:
+            return str(error) or "not acceptable"
+
+
+def _split(text: str) -> dict[str, str]:
+    issue, _, path = text.rpartition(" @ ")
+    if issue.startswith("unknown: "):
+        return {"field": issue.removeprefix("unknown: ").split(", ")[0], "issue": "unknown field"}
+    return {"field": path.removeprefix("$").removeprefix(".") or "body", "issue": issue}

@@ -1,0 +1,208 @@
+"""The composed configuration: defaults, shipped files, precedence, origins, refusals."""
+
+from pathlib import Path
+
+import pytest
+
+from oht50d.app.config import Config, Environment, load_config, setting_names
+from oht50d.app.config_sources import read_document
+from oht50d.app.environment import NAMES
+from oht50d.app.paths import find_config_file, shipped_config_dir
+from oht50d.model.errors import ConfigError
+from oht50d.model.units import Duration
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_nothing_configured_is_the_defaults() -> None:
+    loaded = load_config(environ={}, default_file=Path("/nonexistent/oht50d.toml"))
+    assert loaded.config == Config()
+    assert {origin for _, _, origin in loaded.values()} == {"default"}
+
+
+def test_the_documented_file_holds_exactly_the_defaults() -> None:
+    loaded = load_config(ROOT / "config" / "oht50d.toml", environ={})
+    assert loaded.config == Config()
+
+
+def test_the_documented_file_names_every_setting() -> None:
+    document = read_document(ROOT / "config" / "oht50d.toml")
+    unset = {("web", "metrics_port")}
+    assert {path for path in setting_names() if path not in document.lines} == unset
+    assert "metrics_port" in document.path.read_text()
+
+
+@pytest.mark.parametrize("name", ["development", "staging", "production"])
+def test_each_environment_has_a_file_that_loads(name: str) -> None:
+    loaded = load_config(ROOT / "config" / f"{name}.toml", environ={})
+    assert loaded.config.environment.value == name
+    assert loaded.warnings == ()
+
+
+def test_later_sources_win_and_origins_are_kept(tmp_path: Path) -> None:
+    main = write(
+        tmp_path / "oht50d.toml", "schema_version = 1\n[web]\nport = 1\nhost = 'a'\nbody_bytes = 7\nws_clients = 3\n"
+    )
+    write(tmp_path / "conf.d" / "20-b.toml", "[web]\nhost = 'c'\nbody_bytes = 9\n")
+    write(tmp_path / "conf.d" / "10-a.toml", "[web]\nhost = 'b'\nbody_bytes = 8\n")
+    loaded = load_config(main, environ={"API_HOST": "d", "METRICS_PORT": "9090"}, assignments=["web.metrics_port=9091"])
+    web = loaded.config.web
+    assert (web.port, web.host, web.body_bytes, web.ws_clients, web.metrics_port) == (1, "d", 9, 3, 9091)
+    origins = {key: origin for key, _, origin in loaded.values()}
+    assert origins["web.port"] == f"{main}:3"
+    assert origins["web.body_bytes"] == f"{tmp_path}/conf.d/20-b.toml:3"
+    assert origins["web.host"] == "environment API_HOST"
+    assert origins["web.metrics_port"] == "--set web.metrics_port"
+    assert origins["web.ws_ping"] == "default"
+
+
+def test_part_of_a_nested_table_keeps_the_rest() -> None:
+    loaded = load_config(environ={"RS485_BAUDRATE": "9600"}, default_file=Path("/nonexistent"))
+    assert loaded.config.bus.serial.baud == 9600
+    assert loaded.config.bus.serial.port == Config().bus.serial.port
+
+
+def test_every_variable_with_a_setting_reaches_it() -> None:
+    environ = {
+        "ENVIRONMENT": "staging",
+        "API_HOST": "h",
+        "API_PORT": "1",
+        "JWT_EXPIRATION": "60",
+        "LOG_LEVEL": "error",
+        "LOG_FORMAT": "TEXT",
+        "LOG_FILE": "/tmp/x",
+        "METRICS_PORT": "2",
+        "HARDWARE_SIMULATION": "true",
+        "RS485_PORT": "/dev/a",
+        "RS485_BAUDRATE": "19200",
+        "LIDAR_SIMULATION": "true",
+        "LIDAR_PORT": "/dev/b",
+        "LIDAR_BAUDRATE": "256000",
+        "CORS_ORIGINS": "http://x",
+    }
+    assert set(environ) == {row.name for row in NAMES if row.key is not None}
+    loaded = load_config(environ=environ, default_file=Path("/nonexistent"))
+    config = loaded.config
+    assert config.environment is Environment.STAGING
+    assert (config.web.host, config.web.port, config.web.metrics_port) == ("h", 1, 2)
+    assert config.web.cors_origins == ("http://x",)
+    assert config.auth.access_life == Duration.parse("60s")
+    assert (config.log.level.value, config.log.format.value, config.log.file) == ("ERROR", "text", "/tmp/x")
+    assert (config.bus.serial.port, config.bus.serial.baud, config.bus.is_simulated) == ("/dev/a", 19200, True)
+    assert (config.lidar.port, config.lidar.baud, config.lidar.is_simulated) == ("/dev/b", 256_000, True)
+    assert config.is_simulated
+    from_environment = {origin for _, _, origin in loaded.values()} - {"default"}
+    assert from_environment == {f"environment {name}" for name in environ}
+
+
+def test_variables_without_effect_are_noted_without_their_values() -> None:
+    environ = {"DATABASE_URL": "postgresql://u:s3cret@db/x", "API_WORKERS": "4", "FIRMWARE_HOST": "localhost"}
+    notes = load_config(environ=environ, default_file=Path("/nonexistent")).notes
+    assert [note.partition(":")[0] for note in notes] == ["DATABASE_URL", "API_WORKERS", "FIRMWARE_HOST"]
+    assert "s3cret" not in "".join(notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "line", "nearest"),
+    [
+        ("[web]\nprot = 80", "web.prot", 3, "web.port"),
+        ("[wbe]\nport = 80", "wbe", 3, "web"),
+        ("[web]\n\nport = '80'", "web.port", 4, None),
+        ("[web]\nport = 80000", "web.port", 3, None),
+        ("[safety.zones]\nstop_mm = 50", "safety.zones.stop_mm", 3, None),
+        ("[safety]\npermit_life = '1s'", "safety.permit_life", 3, None),
+        ("[safety]\nloop_gap = '0s'", "safety.loop_gap", 3, None),
+        ("[bus.serial]\nport = 3", "bus.serial.port", 3, None),
+        ("robot = 3", "robot", 2, None),
+    ],
+)
+def test_what_is_wrong_is_told_with_file_and_line(
+    tmp_path: Path, text: str, key: str, line: int, nearest: str | None
+) -> None:
+    file = write(tmp_path / "x.toml", f"schema_version = 1\n{text}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, environ={})
+    error = caught.value
+    assert (error.key, error.file, error.line, error.nearest) == (key, str(file), line, nearest)
+    assert str(error).startswith(f"{file}:{line}: {key}: ")
+
+
+def test_a_wrong_variable_is_told_by_its_name() -> None:
+    with pytest.raises(ConfigError, match=r"^environment RS485_BAUDRATE: bus\.serial\.baud: "):
+        load_config(environ={"RS485_BAUDRATE": "1"}, default_file=Path("/nonexistent"))
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load_config(tmp_path / "absent.toml", environ={})
+
+
+def test_there_is_a_bound_on_fragments(tmp_path: Path) -> None:
+    main = write(tmp_path / "oht50d.toml", "schema_version = 1\n")
+    for number in range(101):
+        write(tmp_path / "conf.d" / f"{number:03}.toml", "")
+    with pytest.raises(ConfigError, match="more than 100"):
+        load_config(main, environ={})
+
+
+@pytest.mark.parametrize("name", ["HARDWARE_SIMULATION", "LIDAR_SIMULATION", "FIRMWARE_SIMULATION"])
+def test_production_refuses_simulation(name: str) -> None:
+    with pytest.raises(ConfigError, match="production does not run on a simulated robot"):
+        load_config(environ={"ENVIRONMENT": "production", name: "true"}, default_file=Path("/nonexistent"))
+    with pytest.raises(ConfigError):
+        load_config(environ={name: "true"}, default_file=Path("/nonexistent"))
+    assert load_config(environ={name: "false"}, default_file=Path("/nonexistent")).config == Config()
+
+
+def test_simulate_on_the_command_line() -> None:
+    nowhere = Path("/nonexistent")
+    config = load_config(environ={}, is_simulation=True, default_file=nowhere).config
+    assert (config.environment, config.bus.is_simulated, config.lidar.is_simulated) == (
+        Environment.DEVELOPMENT,
+        True,
+        True,
+    )
+    with pytest.raises(ConfigError, match="simulated robot"):
+        load_config(ROOT / "config" / "production.toml", environ={}, is_simulation=True)
+
+
+def test_mixed_simulation_is_a_warning() -> None:
+    environ = {"ENVIRONMENT": "development", "LIDAR_SIMULATION": "true"}
+    (warning,) = load_config(environ=environ, default_file=Path("/nonexistent")).warnings
+    assert "every motion will be refused" in warning
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_documented_secrets_are_refused_outside_development(environment: str) -> None:
+    environ = {"JWT_SECRET": "prod-jwt-secret-from-vault"}
+    with pytest.raises(ConfigError) as caught:
+        load_config(environ={**environ, "ENVIRONMENT": environment}, default_file=Path("/nonexistent"))
+    assert caught.value.key == "JWT_SECRET"
+    assert "vault" not in str(caught.value)
+    development = load_config(environ={**environ, "ENVIRONMENT": "development"}, default_file=Path("/nonexistent"))
+    assert [warning.split()[0] for warning in development.warnings] == ["JWT_SECRET"]
+
+
+def test_list_elements_and_inline_tables_have_lines(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.toml", "schema_version = 1\n[bus]\nmaps = [\n  'dock.toml',\n  3,\n]\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, environ={})
+    assert (caught.value.key, caught.value.line) == ("bus.maps[1]", 3)
+
+
+def test_a_site_file_comes_before_the_shipped_one(tmp_path: Path) -> None:
+    assert find_config_file("oht50d.toml", site_dir=tmp_path) == shipped_config_dir() / "oht50d.toml"
+    mine = write(tmp_path / "modules" / "dock.toml", "")
+    assert find_config_file("modules/dock.toml", site_dir=tmp_path) == mine
+
+
+@pytest.mark.parametrize("name", ["absent.toml", "../pyproject.toml", "/etc/passwd", "modules"])
+def test_only_files_inside_the_configuration_are_found(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError):
+        find_config_file(name, site_dir=tmp_path)
