@@ -5,13 +5,14 @@ from typing import Any
 
 from attrs import evolve
 
+from oht50d.model.accounts import Account, Role
 from oht50d.model.errors import CommandRejected, StoreError
 from oht50d.model.lidar import LidarLinkState, LidarStatus, SectorReport
 from oht50d.model.motion import Cause, CauseCode, Decision, MachineState, StopKind, StopPhase, StopReport
 from oht50d.model.records import EventRow, Row, Severity, TelemetryRow
 from oht50d.model.registers import ModuleKind, Quality, Reading
 from oht50d.model.snapshot import Authority, ModuleCounters, ModuleStatus, Snapshot, WireStatus
-from oht50d.services.ports import Account, Actor, Role
+from oht50d.services.ports import Actor
 
 MS = 1_000_000
 S = 1_000_000_000

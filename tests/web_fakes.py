@@ -8,6 +8,7 @@ from attrs import define, evolve, field
 
 from oht50d.clock import now_ns
 from oht50d.metrics import Metrics
+from oht50d.model.accounts import Account, Role
 from oht50d.model.errors import CommandRejected
 from oht50d.model.lidar import LidarHealth, LidarInfo, LidarLinkState, LidarPoint, LidarScan, LidarStatus
 from oht50d.model.motion import (
@@ -23,7 +24,7 @@ from oht50d.model.motion import (
 )
 from oht50d.model.registers import Access, DataType, ModuleKind, ModuleMap, Quality, Reading, RegisterSpec
 from oht50d.model.snapshot import Authority, ModuleCounters, ModuleStatus, Snapshot, WireStatus
-from oht50d.services.ports import Account, Actor, Claim, Role
+from oht50d.services.ports import Actor, Claim
 from oht50d.web.app_config import WebConfig
 from oht50d.web.one_time import OneTimeSignIn
 from oht50d.web.tokens import TokenConfig, TokenService

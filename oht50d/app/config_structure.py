@@ -110,24 +110,8 @@ def _enum_member(found: Any, kind: Any) -> Any:
     raise WrongType("one of " + ", ".join(repr(member.value) for member in kind), found)
 
 
-def _literal(found: Any, kind: Any) -> Any:
-    choices = typing.get_args(kind)
-    if any(type(found) is type(choice) and found == choice for choice in choices):
-        return found
-    raise WrongType("one of " + ", ".join(map(repr, choices)), found)
-
-
 def _is_homogeneous_tuple(kind: Any) -> bool:
     return bool(typing.get_origin(kind) is tuple)
-
-
-def _is_literal(kind: Any) -> bool:
-    origin: Any = typing.get_origin(kind)
-    return origin is typing.Literal
-
-
-def _is_table(kind: Any) -> bool:
-    return typing.get_origin(kind) in (dict, Mapping)
 
 
 def _is_optional(kind: Any) -> bool:
@@ -174,17 +158,6 @@ def _sequence(kind: Any) -> Hook:
     return structure_sequence
 
 
-def _table(kind: Any) -> Hook:
-    _, member = typing.get_args(kind)
-
-    def structure_table(found: Any, _: Any) -> Any:
-        if type(found) is not dict:
-            raise WrongType("a table", found)
-        return {name: _converter().structure(entry, member) for name, entry in found.items()}
-
-    return structure_table
-
-
 def _section(kind: Any) -> Hook:
     overrides = {
         attribute.name: override(struct_hook=_checked(attribute))
@@ -213,10 +186,8 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, _exact(kind))
     converter.register_structure_hook(Duration, _duration)
     converter.register_structure_hook(Path, _path)
-    converter.register_structure_hook_func(_is_literal, _literal)
     converter.register_structure_hook_func(_is_enum, _enum_member)
     converter.register_structure_hook_factory(_is_homogeneous_tuple, _sequence)
-    converter.register_structure_hook_factory(_is_table, _table)
     converter.register_structure_hook_factory(_is_optional, _optional)
     converter.register_structure_hook_factory(_is_section, _section)
     return converter

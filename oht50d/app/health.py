@@ -89,6 +89,8 @@ class HealthDesk:
         return {
             "bus": HealthCheck(wire.is_open, wire.cause, wire.remedy),
             "modules": HealthCheck(not absent, names, "Check supply, address and RS485 plug." if absent else ""),
-            "lidar": HealthCheck(is_scanning, lidar.cause or lidar.state.value, lidar.remedy) if not is_scanning else HealthCheck(True),
+            "lidar": HealthCheck(is_scanning, lidar.cause or lidar.state.value, lidar.remedy)
+            if not is_scanning
+            else HealthCheck(True),
             "memory": HealthCheck(problem is None, problem or "", "" if problem is None else "Check the disk."),
         }

@@ -8,6 +8,7 @@ the wire's scope is cancelled last, then the spool is closed.
 import gc
 import logging
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Awaitable, Callable
@@ -32,10 +33,10 @@ from oht50d.drivers.spool import Spool, open_spool
 from oht50d.drivers.systemd import Notifier
 from oht50d.drivers.wall_clock import utc_now
 from oht50d.metrics import Metrics
+from oht50d.model.accounts import Account, Role
 from oht50d.model.errors import LinkError, StoreError
 from oht50d.model.motion import Cause, CauseCode, StopKind, StopPhase
 from oht50d.services.local_desk import LocalDesk
-from oht50d.services.ports import Account, Role
 from oht50d.web.app import create_app
 
 _log = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ class House:
     async def _start_outermost(self, nursery: trio.Nursery, rooms: Rooms) -> None:
         if self._site is not None:
             await nursery.start(self._mind_simulator, self._site)
+            await _ensure_simulation_user(rooms)
         rooms.guardian.step(0)
         await nursery.start(rooms.recorder.run)
 
@@ -257,6 +259,12 @@ def _drain(rooms: Rooms) -> Callable[[], None]:
         rooms.lidar.discard_input()
 
     return drain
+
+
+async def _ensure_simulation_user(rooms: Rooms) -> None:
+    """The account behind the one-time link: its password is random and nobody is told."""
+    if await rooms.accounts.get(SIMULATION_USER) is None:
+        await rooms.accounts.add(SIMULATION_USER, secrets.token_urlsafe(32), Role.OPERATOR)
 
 
 def _make_directories(config: Config) -> None:

@@ -201,7 +201,7 @@ def build_rooms(config: Config, spool: Spool, metrics: Metrics, boot_id: str, *,
         config=config, boot_id=boot_id, maps=maps, kernel=kernel, state=state, bus=bus, timer=timer,
         lidar=_build_lidar(config, guardian.it, scans), guardian=guardian.it, commander=commander, snapshots=snapshots,
         scans=scans, journal=journal, recorder=recorder, spool=spool,
-        accounts=UserStore(config.robot.state_dir / "users.db"), one_time=OneTimeSignIn(now_ns), metrics=metrics,
+        accounts=UserStore(config.robot.state_dir / ("simulation-users.db" if is_simulated else "users.db")), one_time=OneTimeSignIn(now_ns), metrics=metrics,
         is_simulated=is_simulated,
     )  # fmt: skip
 
@@ -231,6 +231,8 @@ def _build_lidar(config: Config, guardian: Guardian, scans: ScanShelf) -> LidarL
         publish_status=guardian.accept_lidar_status,
         clock=now_ns,
         sector_count=config.safety.zones.sector_count,
+        # Points beyond this never reach the zones, so it covers the widest of them.
+        near_limit_mm=max(2500.0, config.safety.zones.watch_mm),
     )
 
 

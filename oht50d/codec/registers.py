@@ -41,7 +41,7 @@ def raw_of_word(spec: RegisterSpec, word: int) -> int:
 
 def decode_register(spec: RegisterSpec, word: int) -> tuple[RegisterValue, Quality]:
     """One word as a typed value; a value out of its limits or with an unknown code is still given, and marked."""
-    return _decoder(spec)(word)
+    return _raw_decoder(spec)(raw_of_word(spec, word))
 
 
 def decode_block(block: RegisterBlock, words: tuple[int, ...], *, requested_ns: int, received_ns: int) -> BlockReadings:
@@ -98,20 +98,27 @@ def _limits(spec: RegisterSpec) -> tuple[int, int]:
 
 
 def _decoder(spec: RegisterSpec) -> _Decoder:
-    """A function from word to value and quality; for a low byte all answers are made in advance."""
+    """From word to value and quality; the 256 answers of a low byte are made in advance."""
+    of_raw = _raw_decoder(spec)
     if spec.data_type is DataType.UINT8:
-        answers = tuple(_decode_raw(spec, raw) for raw in range(0x100))
+        answers = tuple(map(of_raw, range(0x100)))
         return lambda word: answers[word & 0xFF]
-    lowest, highest = _limits(spec)
-    sign = 0x8000 if spec.data_type is DataType.INT16 else 0
-    if _value_of_raw(spec) is not None:
-        return lambda word: _decode_raw(spec, (word ^ sign) - sign)
-    if (lowest, highest) == (0, 0xFFFF):
-        return lambda word: (word, _GOOD)
+    if spec.data_type is DataType.INT16:
+        return lambda word: of_raw((word ^ 0x8000) - 0x8000)
+    return of_raw
 
-    def decode(word: int) -> tuple[RegisterValue, Quality]:
-        raw = (word ^ sign) - sign
-        return raw, _GOOD if lowest <= raw <= highest else _OUT
+
+def _raw_decoder(spec: RegisterSpec) -> _Decoder:
+    lowest, highest = _limits(spec)
+    to_value = _value_of_raw(spec)
+    if to_value is None:
+        return lambda raw: (raw, _GOOD if lowest <= raw <= highest else _OUT)
+
+    def decode(raw: int) -> tuple[RegisterValue, Quality]:
+        value = to_value(raw)
+        if value is None:
+            return raw, _UNKNOWN
+        return value, _GOOD if lowest <= raw <= highest else _OUT
 
     return decode
 

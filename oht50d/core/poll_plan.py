@@ -39,10 +39,14 @@ RATES: Mapping[PollClass, Rate] = {
     PollClass.POSITION: _rate("100ms", "50ms"),
     PollClass.DOCK: _rate("100ms", "200ms"),
     PollClass.IMU: _rate("100ms", "500ms"),
+    PollClass.INPUTS: _rate("200ms"),
     PollClass.BATTERY: _rate("1s"),
+    PollClass.AUXILIARY: _rate("1s"),
     PollClass.SLOW: _rate("5s"),
     PollClass.STATIC: _rate("30s"),
 }
+VITAL = frozenset({PollClass.SAFETY, PollClass.MOTOR, PollClass.POSITION})
+"""Classes whose silence stops a moving robot: past their deadline they go before motion writes."""
 _RANKS = {poll: rank for rank, poll in enumerate(RATES)}
 
 
@@ -157,6 +161,21 @@ class PollPlan:
             if best is None or key < best_key:
                 best, best_key = entry.block, key
         return best
+
+    def next_overdue(
+        self, now_ns: int, *, is_moving: bool, skip_units: frozenset[int] = frozenset()
+    ) -> RegisterBlock | None:
+        """The vital block that is longest past its deadline (half a period after it was due); None if none is."""
+        self._adopt(is_moving)
+        worst: RegisterBlock | None = None
+        worst_ns = now_ns
+        for entry in self._entries:
+            if entry.block.poll not in VITAL or entry.unit in skip_units:
+                continue
+            deadline_ns = entry.due_ns + entry.period_ns // 2
+            if deadline_ns < worst_ns:
+                worst, worst_ns = entry.block, deadline_ns
+        return worst
 
     def next_due_ns(self, *, is_moving: bool, skip_units: frozenset[int] = frozenset()) -> int | None:
         """When the next block becomes due (in the past if one is due already); None without any block."""

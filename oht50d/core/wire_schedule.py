@@ -217,8 +217,11 @@ class WireSchedule:
         return None
 
     def _urgent_poll(self, now_ns: int) -> Slot | None:
+        """The safety block when it is due; motor and position when they are past their deadline."""
         block = self._due_block(now_ns)
-        return None if block is None or block.poll is not PollClass.SAFETY else self._polled(block, now_ns)
+        if block is None or block.poll is not PollClass.SAFETY:
+            block = self._plan.next_overdue(now_ns, is_moving=self._is_moving, skip_units=self._skipped(now_ns))
+        return None if block is None else self._polled(block, now_ns)
 
     def _poll_slot(self, now_ns: int) -> Slot | None:
         block = self._due_block(now_ns)

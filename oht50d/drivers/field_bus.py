@@ -267,4 +267,3 @@ def exchange_ns(request: BusRequest, baud: int, turnaround_ns: int) -> int:
     """Length of one exchange on the wire by the formula of PERFORMANCE.md, both silences included."""
     characters = len(encode_request(request)) + reply_length(request)
     return math.ceil(characters * character_ns(baud)) + turnaround_ns + 2 * silence_ns(baud)
-

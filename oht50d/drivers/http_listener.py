@@ -26,6 +26,10 @@ def open_listener(host: str, port: int) -> socket.socket:
     except OSError as problem:
         listener.close()
         cause = {98: "in_use", 13: "permission"}.get(problem.errno or 0, "config")
-        remedy = "Another program listens there: stop it, or set web.port." if cause == "in_use" else "Set web.host and web.port."
+        remedy = (
+            "Another program listens there: stop it, or set web.port."
+            if cause == "in_use"
+            else "Set web.host and web.port."
+        )
         raise LinkError(f"cannot listen on {host}:{port}: {problem.strerror}", cause=cause, remedy=remedy) from problem
     return listener

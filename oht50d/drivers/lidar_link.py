@@ -145,20 +145,23 @@ class LidarLink:
             await self._stream(link, dialogue.leftover)
         finally:
             self._link, self._feed = None, None
-            await self._switch_off(link)
+            try:
+                with trio.move_on_after(_SWITCH_OFF_S, shield=True):
+                    await self._switch_off(link)
+            finally:
+                link.close()
 
     async def _switch_off(self, link: ByteLink) -> None:
         """Motor off by every means that the device may have; DTR first, because it needs no waiting."""
         with suppress(LinkError):
             link.set_dtr(True)
-        with trio.move_on_after(_SWITCH_OFF_S, shield=True), suppress(LinkError):
+        with suppress(LinkError):
             await link.send_all(commands.encode_stop())
             await trio.sleep(_COMMAND_GAP_S)
             if self._is_pwm is not False:
                 await link.send_all(commands.encode_motor_pwm(0))
                 # Closing the port drops what it has not sent yet.
                 await trio.sleep(_COMMAND_GAP_S)
-        link.close()
 
     async def _identify(self, dialogue: Dialogue) -> LidarInfo:
         noise_before = self._client.noise_bytes

@@ -19,6 +19,9 @@ from oht50d.model.records import EventRow, GapRow, Row, Severity, TelemetryRow
 
 _KEPT_CORRUPT_FILES = 3
 _CORRUPT_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_LOG_INDEX_BYTES = 65_536
+_SQUEEZED_ROWS = 50
+_MOST_SQUEEZED_ROWS = 5_000
 _SIDE_FILES = ("", "-wal", "-shm")
 
 
@@ -60,10 +63,10 @@ class SpoolFile:
 
     def check(self, monotonic_ns: int) -> None:
         """Check the file if it was not closed properly; may be interrupted; replaces it when it is damaged."""
-        if self._meta("is_clean") == "1":
-            self._write_meta("is_clean", "0")
-            return
         try:
+            if self._meta("is_clean") == "1":
+                self._write_meta("is_clean", "0")
+                return
             verdict = self.connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict is None or verdict[0] != "ok":
                 raise CorruptStore(str(verdict[0]) if verdict else "no verdict")
@@ -91,7 +94,7 @@ class SpoolFile:
             if is_corruption(problem):
                 self.replace(problem, rows[0].monotonic_ns if rows else 0)
             elif _primary_code(problem) == sqlite3.SQLITE_FULL:
-                self._squeeze(max(1_000, 2 * len(rows)))
+                self._squeeze(2 * len(rows))
             else:
                 raise
             self._append(rows, batch)
@@ -121,7 +124,7 @@ class SpoolFile:
         for table, statement in sql.DELETE_AGED.items():
             aged[table] = self.connection.execute(statement, {"rows": rows, "before": before[table]}).rowcount
         if self._used_bytes() > self._page_budget() * self._pragma("page_size") * 9 // 10:
-            self._squeeze(rows)
+            self._squeeze(_SQUEEZED_ROWS)
         self.connection.execute(f"PRAGMA incremental_vacuum({int(rows)})").fetchall()
         squeezed, self.squeezed = self.squeezed, {"telemetry": 0, "events": 0}
         return PurgeReport(
@@ -171,7 +174,7 @@ class SpoolFile:
                 self.connection.execute(sql.START_SEQUENCE, {"name": name, "seq": first_seq})
 
     def _pragmas(self) -> tuple[str, ...]:
-        log_bytes = min(8 * 2**20, self.max_bytes // 4)
+        log_bytes = self._log_budget()
         return (
             "auto_vacuum = INCREMENTAL",  # before the first table, or it has no effect
             "journal_mode = WAL",
@@ -183,8 +186,12 @@ class SpoolFile:
             "cache_size = -2000",
         )
 
+    def _log_budget(self) -> int:
+        return min(8 * 2**20, self.max_bytes // 4)
+
     def _page_budget(self) -> int:
-        return max(64, (self.max_bytes - min(8 * 2**20, self.max_bytes // 4)) // 4096)
+        """Pages that are left for the file beside its log and the log's index."""
+        return max(64, (self.max_bytes - self._log_budget() - _LOG_INDEX_BYTES) // 4096)
 
     def _append(self, rows: Sequence[Row], batch: int | None) -> None:
         encoded: dict[type, list[sql.Parameters]] = {TelemetryRow: [], EventRow: [], GapRow: []}
@@ -211,8 +218,11 @@ class SpoolFile:
         self._write_meta("last_batch", f"{self.boot_id}:{batch}")
         return True
 
-    def _squeeze(self, rows: int) -> None:
+    def _squeeze(self, least: int) -> None:
+        """Remove a twentieth of the oldest telemetry, `least` rows at least; events only when no telemetry is left."""
         for table, statement in sql.DELETE_OLDEST.items():
+            first, last = self.connection.execute(sql.SEQUENCE_SPAN[table]).fetchone()
+            rows = max(least, min((last - first) // 20, _MOST_SQUEEZED_ROWS))
             removed = self.connection.execute(statement, {"rows": rows}).rowcount
             self.squeezed[table] += removed
             if removed:

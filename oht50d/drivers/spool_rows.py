@@ -89,6 +89,11 @@ DELETE_OLDEST = {
     "events": "DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT :rows)",
 }
 
+SEQUENCE_SPAN = {
+    "telemetry": "SELECT coalesce(min(seq), 0), coalesce(max(seq), 0) FROM telemetry",
+    "events": "SELECT coalesce(min(seq), 0), coalesce(max(seq), 0) FROM events",
+}
+
 READ_META = "SELECT content FROM meta WHERE key = :key"
 WRITE_META = (
     "INSERT INTO meta (key, content) VALUES (:key, :content) ON CONFLICT (key) DO UPDATE SET content = :content"

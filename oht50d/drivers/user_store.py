@@ -20,9 +20,9 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from attrs import evolve, field, frozen, validators
 
 from oht50d.clock import now_ns as trio_now_ns
+from oht50d.model.accounts import Account, Role
 from oht50d.model.errors import CommandRejected, StoreError
 from oht50d.model.units import Duration
-from oht50d.services.ports import Account, Role
 
 T = TypeVar("T")
 

@@ -33,7 +33,9 @@ class PollClass(enum.Enum):
     POSITION = "position"
     DOCK = "dock"
     IMU = "imu"
+    INPUTS = "inputs"
     BATTERY = "battery"
+    AUXILIARY = "auxiliary"
     SLOW = "slow"
     STATIC = "static"
 

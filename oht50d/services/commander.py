@@ -15,6 +15,7 @@ from oht50d.clock import NS_PER_MS, NS_PER_S, now_ns
 from oht50d.core.robot_state import RobotState
 from oht50d.core.safety_config import SafetyConfig
 from oht50d.core.safety_kernel import SafetyKernel
+from oht50d.model.accounts import Role
 from oht50d.model.errors import CommandRejected, StoreError
 from oht50d.model.motion import (
     Cause,
@@ -29,7 +30,7 @@ from oht50d.model.motion import (
 from oht50d.model.records import EventRow, Severity
 from oht50d.model.snapshot import WireStatus
 from oht50d.services.guardian import Guardian
-from oht50d.services.ports import Actor, Claim, RecordSink, Role, SnapshotSource
+from oht50d.services.ports import Actor, Claim, RecordSink, SnapshotSource
 
 ANSWER_WAIT_S = 0.5
 MAX_HOLDS = 16

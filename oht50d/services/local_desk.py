@@ -10,10 +10,11 @@ from attrs import frozen
 
 from oht50d.clock import now_ns
 from oht50d.core.local_rights import LocalRight, Peer, rights_of
+from oht50d.model.accounts import Role
 from oht50d.model.errors import CommandRejected, StoreError
 from oht50d.model.records import EventRow, Severity
 from oht50d.services.local_views import Tree, view_modules, view_registers, view_status
-from oht50d.services.ports import Accounts, Actor, Commander, HistoryReader, RecordSink, Role, SnapshotSource
+from oht50d.services.ports import Accounts, Actor, Commander, HistoryReader, RecordSink, SnapshotSource
 
 _MAX_EVENTS = 500
 

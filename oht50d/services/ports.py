@@ -1,24 +1,15 @@
 """What the services and the web need of the outside, as protocols (no state; `app/house.py` joins them to drivers)."""
 
-import enum
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from attrs import frozen
 
+from oht50d.model.accounts import Account, Role
 from oht50d.model.lidar import LidarScan
 from oht50d.model.motion import Decision, Direction, StopKind, StopReport
 from oht50d.model.records import Row
 from oht50d.model.snapshot import Snapshot
-
-
-class Role(enum.IntEnum):
-    """The four roles (DECISIONS, roles): each includes those below it."""
-
-    VIEWER = 1
-    OPERATOR = 2
-    SUPERVISOR = 3
-    ADMIN = 4
 
 
 @frozen
@@ -30,15 +21,6 @@ class Actor:
     origin: str
     uid: int | None = None
     address: str = ""
-
-
-@frozen
-class Account:
-    """A user as stored; the password hash never leaves the driver."""
-
-    username: str
-    role: Role
-    is_active: bool
 
 
 @frozen
@@ -137,7 +119,9 @@ class Commander(Protocol):
         """Give authority back (S2 if moving)."""
         ...
 
-    def press_jog(self, actor: Actor, claim: Claim, direction: Direction, speed_mm_s: float | None) -> Mapping[str, object]:
+    def press_jog(
+        self, actor: Actor, claim: Claim, direction: Direction, speed_mm_s: float | None
+    ) -> Mapping[str, object]:
         """A new press of a jog button: opens the lease; {nonce, lease_ms, duty_ratio, expected_speed_mm_s}."""
         ...
 

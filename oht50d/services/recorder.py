@@ -95,10 +95,12 @@ class Recorder:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Record until cancelled, then flush within `flush_wait`."""
+        first = self._snapshots.current()
+        self._observe(first)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write)
-                nursery.start_soon(self._watch)
+                nursery.start_soon(self._watch, first.version)
                 nursery.start_soon(self._purge)
                 task_status.started()
         finally:
@@ -164,11 +166,11 @@ class Recorder:
         _log.warning("%s; it can again", message)
         self.failures, self.problem = 0, None
 
-    async def _watch(self) -> None:
-        snapshot = self._snapshots.current()
+    async def _watch(self, version: int) -> None:
         while True:
+            snapshot = await self._snapshots.newer_than(version)
+            version = snapshot.version
             self._observe(snapshot)
-            snapshot = await self._snapshots.newer_than(snapshot.version)
 
     def _observe(self, snapshot: Snapshot) -> None:
         for event in self._watcher.observe(snapshot):

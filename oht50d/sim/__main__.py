@@ -9,7 +9,7 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import trio
@@ -34,14 +34,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-async def _watch_signals(
-    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for _ in signals:
-            scope.cancel()
-            return
+async def _watch_signals(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    await anext(signals)
+    scope.cancel()
 
 
 async def _watch_stdin(scope: trio.CancelScope) -> None:
@@ -53,21 +48,22 @@ async def _watch_stdin(scope: trio.CancelScope) -> None:
 
 
 async def _live(robot: Robot, socket_path: Path, *, is_watching_stdin: bool) -> None:
-    async with trio.open_nursery() as nursery:
-        control = Control(robot, nursery.cancel_scope)
-        await nursery.start(_watch_signals, nursery.cancel_scope)
-        nursery.start_soon(control.serve, open_listener(socket_path))
-        nursery.start_soon(robot.run)
-        if is_watching_stdin:
-            nursery.start_soon(_watch_stdin, nursery.cancel_scope)
-        ready = {
-            "event": "ready",
-            "bus": str(socket_path.with_name("bus")),
-            "lidar": str(socket_path.with_name("lidar")),
-            "control": str(socket_path),
-            "scenario": robot.scenario.title,
-        }
-        print(json.dumps(ready), flush=True)
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            control = Control(robot, nursery.cancel_scope)
+            nursery.start_soon(_watch_signals, signals, nursery.cancel_scope)
+            nursery.start_soon(control.serve, open_listener(socket_path))
+            nursery.start_soon(robot.run)
+            if is_watching_stdin:
+                nursery.start_soon(_watch_stdin, nursery.cancel_scope)
+            ready = {
+                "event": "ready",
+                "bus": str(socket_path.with_name("bus")),
+                "lidar": str(socket_path.with_name("lidar")),
+                "control": str(socket_path),
+                "scenario": robot.scenario.title,
+            }
+            print(json.dumps(ready), flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,8 +2,8 @@
 
 from quart import Blueprint, Response
 
+from oht50d.model.accounts import Account, Role
 from oht50d.model.errors import CommandRejected
-from oht50d.services.ports import Account, Role
 from oht50d.web.envelope import success
 from oht50d.web.guard import Guard
 from oht50d.web.present import Json

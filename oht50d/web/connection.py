@@ -11,9 +11,10 @@ import trio
 from quart import Websocket
 
 from oht50d.clock import now_ns
+from oht50d.model.accounts import Role
 from oht50d.model.errors import CommandRejected
 from oht50d.model.snapshot import Snapshot
-from oht50d.services.ports import Actor, Claim, Role
+from oht50d.services.ports import Actor, Claim
 from oht50d.web.guard import Guard
 from oht50d.web.outbox import Outbox
 from oht50d.web.present import STATUS_NAMES, stop_view

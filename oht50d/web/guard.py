@@ -5,8 +5,9 @@ from collections import OrderedDict
 from quart import g, request
 
 from oht50d.clock import now_ns
+from oht50d.model.accounts import Role
 from oht50d.model.errors import CommandRejected
-from oht50d.services.ports import Actor, Claim, Role
+from oht50d.services.ports import Actor, Claim
 from oht50d.web.rate_limit import RateLimiter, Verdict
 from oht50d.web.tokens import Identity
 from oht50d.web.web_ports import WebPorts

@@ -3,8 +3,8 @@
 from quart import Blueprint, Response
 
 from oht50d.clock import now_ns
+from oht50d.model.accounts import Role
 from oht50d.model.errors import CommandRejected
-from oht50d.services.ports import Role
 from oht50d.web.envelope import success
 from oht50d.web.guard import Guard
 from oht50d.web.present_lidar import lidar_status_view, scan_view

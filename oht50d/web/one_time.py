@@ -5,8 +5,8 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 
+from oht50d.model.accounts import Account
 from oht50d.model.units import Duration
-from oht50d.services.ports import Account
 
 LIFE = Duration(600_000_000_000)
 _CAPACITY = 16

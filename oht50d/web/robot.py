@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from quart import Blueprint, Response
 
 from oht50d.clock import now_ns
+from oht50d.model.accounts import Role
 from oht50d.model.errors import CommandRejected
-from oht50d.services.ports import Role
 from oht50d.web.envelope import success
 from oht50d.web.guard import Guard, claim_of
 from oht50d.web.present_robot import status_view, why_view

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from quart import Blueprint, Response
 
 from oht50d.clock import now_ns
-from oht50d.services.ports import Claim, Role
+from oht50d.model.accounts import Role
+from oht50d.services.ports import Claim
 from oht50d.web.envelope import success
 from oht50d.web.guard import Guard
 from oht50d.web.present_safety import failsafe_table, safety_view

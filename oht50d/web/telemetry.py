@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from quart import Blueprint, Response, request
 
 from oht50d.clock import now_ns
-from oht50d.services.ports import Role
+from oht50d.model.accounts import Role
 from oht50d.web.envelope import success
 from oht50d.web.guard import Guard
 from oht50d.web.present_robot import telemetry_view

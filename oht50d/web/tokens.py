@@ -14,9 +14,9 @@ import jwt
 from attrs import field, frozen, validators
 from jwt.types import Options
 
+from oht50d.model.accounts import Account, Role
 from oht50d.model.errors import CommandRejected
 from oht50d.model.units import Duration
-from oht50d.services.ports import Account, Role
 
 ALGORITHM = "HS256"
 _MIN_KEY_BYTES = 32

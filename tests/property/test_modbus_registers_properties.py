@@ -8,9 +8,9 @@ from attrs import evolve
 from hypothesis import given
 
 from oht50d.codec.map_file import RAW_LIMITS
-from oht50d.codec.registers import decode_register, encode_register, load_module_map, raw_of_word
+from oht50d.codec.registers import decode_block, decode_register, encode_register, load_module_map, raw_of_word
 from oht50d.model.errors import ConfigError, LocalProtocolError
-from oht50d.model.registers import Access, Quality, RegisterSpec
+from oht50d.model.registers import Access, ModuleKind, PollClass, Quality, RegisterBlock, RegisterSpec
 
 MODULES = Path(__file__).parents[2] / "config" / "modules"
 SPECS = tuple(
@@ -19,6 +19,15 @@ SPECS = tuple(
     for spec in load_module_map(path.read_text(), file=path.name).registers
 )
 WORDS = st.integers(0, 0xFFFF)
+BLOCKS = tuple(RegisterBlock(1, ModuleKind.DOCK, PollClass.SLOW, spec.address, (spec,)) for spec in SPECS)
+
+
+@given(st.sampled_from(BLOCKS), WORDS)
+def test_a_block_decodes_like_its_registers(block: RegisterBlock, word: int) -> None:
+    readings = decode_block(block, (word,), requested_ns=1, received_ns=2)
+    value, quality = decode_register(block.specs[0], word)
+    assert (readings.values, readings.qualities) == ((value,), (quality,))
+    assert type(readings.values[0]) is type(value)
 
 
 @given(st.sampled_from(SPECS), WORDS)

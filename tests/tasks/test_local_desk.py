@@ -3,7 +3,7 @@
 from typing import cast
 
 import pytest
-from memory_samples import ListedAccounts, ListedHistory, MemoryStore, ScriptedCommander, a_snapshot
+from memory_samples import ListedAccounts, ListedHistory, ScriptedCommander, a_snapshot
 
 from oht50d.core.local_rights import Peer
 from oht50d.model.records import EventRow, Row

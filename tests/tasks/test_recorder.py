@@ -67,7 +67,7 @@ async def test_rows_reach_the_store_within_a_batch_wait(autojump_clock: trio.tes
     async with bench.running():
         bench.recorder.record(an_event_row(1))
         await trio.sleep(1.1)
-        assert bench.store.kinds() == ["test.happened", "robot.started"]
+        assert sorted(bench.store.kinds()) == ["robot.started", "test.happened"]
         assert any(isinstance(row, TelemetryRow) for row in bench.store.rows)
 
 
@@ -117,7 +117,9 @@ async def test_a_store_that_comes_back_gets_everything_and_one_warning(autojump_
         bench.store.problem = None
         await trio.sleep(5)
         assert bench.recorder.problem is None
-    numbers = [row.details["number"] for row in bench.store.rows if isinstance(row, EventRow) and "number" in row.details]
+    numbers = [
+        row.details["number"] for row in bench.store.rows if isinstance(row, EventRow) and "number" in row.details
+    ]
     assert numbers == list(range(120))
     assert bench.store.kinds().count("telemetry.performance.degraded") == 1
 
@@ -132,11 +134,10 @@ async def test_a_long_outage_becomes_a_gap_and_the_sum_holds(autojump_clock: tri
         bench.store.problem = None
         await trio.sleep(5)
     rows = bench.store.rows
-    gaps = sum(row.count for row in rows if isinstance(row, GapRow))
-    kept = sum(isinstance(row, TelemetryRow) and "number" in row.values for row in rows)
-    sampled = sum(isinstance(row, TelemetryRow) and "number" not in row.values for row in rows)
+    gaps = sum(row.count for row in rows if isinstance(row, GapRow) and row.stream == "telemetry")
+    kept = sum(isinstance(row, TelemetryRow) for row in rows)
     assert gaps > 300
-    assert kept + gaps in (500, 500 + 1 - sampled)
+    assert kept + gaps == 500 + 1  # the recorder's own sample of the one snapshot
 
 
 async def test_a_batch_cut_by_a_restart_is_written_once(autojump_clock: trio.testing.MockClock) -> None:
@@ -223,5 +224,3 @@ async def test_a_purge_that_fails_is_noted_and_tried_again(autojump_clock: trio.
         bench.recorder.record(an_event_row(1))
         await trio.sleep(60 + 2)
         assert bench.recorder.problem is None
-
-

@@ -5,7 +5,7 @@ import trio
 from attrs import evolve
 from web_fakes import BOOT_ID, PASSWORD, FakeHouse
 
-from oht50d.services.ports import Account, Role
+from oht50d.model.accounts import Account, Role
 from oht50d.web.app import create_app
 from oht50d.web.app_config import WebConfig
 
@@ -107,8 +107,30 @@ async def test_stop_as_a_plain_form_answers_a_page(house, client) -> None:
 async def test_stop_reaches_the_commander_although_the_client_hangs_up(house) -> None:
     house.commander.stop_takes_s = 0.5
     app = create_app(house.ports)
-    async with app.test_client().request(STOP, method="POST") as connection:
-        await connection.disconnect()
+    events = iter([{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}])
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": STOP,
+        "query_string": b"",
+        "root_path": "",
+        "headers": [],
+        "client": ("127.0.0.1", 5),
+        "server": ("127.0.0.1", 80),
+        "state": {},
+        "extensions": {},
+    }
+
+    async def receive():
+        await trio.lowlevel.checkpoint()
+        return next(events)
+
+    async def send(_) -> None:
+        raise OSError("the client is gone")
+
+    await app(scope, receive, send)
     assert house.commander.stops == [(None, "http")]
 
 

@@ -1,5 +1,6 @@
 """The command line `oht50d`: exit codes, the check report, and how little starting it imports."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -7,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import oht50d
-from oht50d.app import check, cli
+from oht50d.app import check, cli, house, safe_stop
 from oht50d.app.check import ReportSection, Verdict, run_check, toml_text
-from oht50d.app.config import load_config
+from oht50d.app.config import Config, load_config
 from oht50d.app.environment import NAMES
 from oht50d.app.exit_codes import ExitCode
 from oht50d.model.errors import ConfigError, InvariantViolation, LinkError, Oht50Error, StoreError
@@ -113,3 +114,46 @@ def test_usage_and_version_import_nothing_heavy() -> None:
     probe = "import sys, oht50d.app.cli as c; c.main(['version']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, timeout=60)
     assert {"trio", "numpy", "quart", "hypercorn", "serial", "cattrs"} & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "told"),
+    [
+        (ValueError("broken inside"), ExitCode.SOFTWARE, "broken inside"),
+        (LinkError("no port", cause="absent"), ExitCode.UNAVAILABLE, "no port"),
+        (None, ExitCode.OK, "web.port"),
+    ],
+)
+def test_run_ends_with_the_code_of_its_end(
+    ending: Exception | None,
+    code: ExitCode,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def end(config: Config, *, simulate: bool) -> int:
+        assert (config.robot.scenario, simulate) == ("3", True)
+        if ending is not None:
+            raise ending
+        print("web.port", config.web.port)
+        return ExitCode.OK
+
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(house, "main", end)
+    monkeypatch.setenv("API_WORKERS", "4")
+    level = root.level
+    try:
+        assert cli.main(["run", "--simulate", "--scenario", "3"]) == code
+    finally:
+        root.setLevel(level)
+        logging.captureWarnings(capture=False)
+    captured = capfd.readouterr()
+    assert told in captured.out + captured.err
+    assert "API_WORKERS: accepted" in captured.err
+
+
+def test_safe_stop_gets_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safe_stop, "main", lambda config: config.bus.serial.baud % 100)
+    assert cli.main(["safe-stop", "--set", "bus.serial.baud=19200"]) == 19200 % 100

@@ -206,3 +206,16 @@ def test_a_site_file_comes_before_the_shipped_one(tmp_path: Path) -> None:
 def test_only_files_inside_the_configuration_are_found(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError):
         find_config_file(name, site_dir=tmp_path)
+
+
+def test_an_installation_without_its_files_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oht50d.__file__", str(tmp_path / "lib" / "oht50d" / "__init__.py"))
+    with pytest.raises(ConfigError, match="shipped configuration files are missing"):
+        shipped_config_dir()
+
+
+def test_the_documentation_lists_every_variable_as_it_is() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    for row in NAMES:
+        setting = f"`{'.'.join(map(str, row.key))}`" if row.key else "-"
+        assert f"| `{row.name}` | {setting} | {row.note} |\n" in text

@@ -1,7 +1,7 @@
 """What `oht50ctl` prints: columns, units, ages, unknown told."""
 
-from memory_samples import MS, START_NS, a_snapshot, a_stop
 from attrs import evolve
+from memory_samples import MS, START_NS, a_snapshot, a_stop
 
 from oht50d.app import ctl_text
 from oht50d.model.motion import Cause, CauseCode, MachineState, StopPhase

@@ -82,7 +82,9 @@ def test_a_lost_and_returning_module() -> None:
 def test_a_module_that_appears_is_online_only_when_it_answers() -> None:
     silent = a_module(9, ModuleKind.DOCK, online=False)
     assert watching(modules=()).observe(a_snapshot(modules=(silent,))) == ()
-    assert only(watching(modules=()).observe(a_snapshot(modules=(a_module(9, ModuleKind.DOCK),)))).kind == "module.online"
+    assert (
+        only(watching(modules=()).observe(a_snapshot(modules=(a_module(9, ModuleKind.DOCK),)))).kind == "module.online"
+    )
 
 
 def test_the_bus_closes_with_its_remedy_and_opens_again() -> None:
@@ -129,7 +131,8 @@ def test_an_unconfirmed_stop_is_told_and_its_late_end_as_well() -> None:
 def test_the_memory_of_told_stops_is_bounded() -> None:
     watcher = watching()
     for number in range(200):
-        assert only(watcher.observe(a_snapshot(last_stops=(a_stop(number, StopPhase.STANDSTILL),))))
+        event = only(watcher.observe(a_snapshot(last_stops=(a_stop(number, StopPhase.STANDSTILL),))))
+        assert event.details["number"] == number
     assert len(watcher._told_stops) == 64
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 from attrs import evolve
-from memory_samples import MS, S, START_NS, a_module, a_reading, a_sector, a_snapshot, a_stop
+from memory_samples import MS, START_NS, S, a_module, a_reading, a_sector, a_snapshot, a_stop
 
 from oht50d.core.history import (
     TELEMETRY_FIELDS,

