@@ -87,10 +87,10 @@ def _with_configuration(arguments: argparse.Namespace) -> int:
 
             return safe_stop.main(loaded.config)
         case _:
-            return _run(loaded)
+            return _run(loaded, simulate=arguments.simulate)
 
 
-def _run(loaded: "LoadedConfig") -> int:
+def _run(loaded: "LoadedConfig", *, simulate: bool) -> int:
     import logging
 
     from oht50d.app import house
@@ -103,7 +103,7 @@ def _run(loaded: "LoadedConfig") -> int:
     for warning in loaded.warnings:
         log.warning(warning, extra={"event": "config.warning"})
     try:
-        return house.main(loaded.config, simulate=loaded.config.is_simulated)
+        return house.main(loaded.config, simulate=simulate)
     except Oht50Error:
         raise
     except Exception:  # the last door: a defect is logged with its traceback and gets its own exit code

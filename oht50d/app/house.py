@@ -70,6 +70,11 @@ class House:
         self._health: HealthDesk | None = None
 
     @property
+    def _users_file(self) -> str:
+        """The account of the one-time link never gets into the file of real users."""
+        return "users.db" if self._site is None else "simulation-users.db"
+
+    @property
     def port(self) -> int:
         """The TCP port that the web listens on."""
         assert self.listener is not None
@@ -95,9 +100,7 @@ class House:
         boot_id = new_boot_id()
         spool = await open_spool(spool_config(self.config), self.config.robot.robot_id, boot_id)
         try:
-            self.rooms = build_rooms(
-                self.config, spool, self.metrics, boot_id, is_simulated=self.config.is_simulated
-            )  # fmt: skip
+            self.rooms = build_rooms(self.config, spool, self.metrics, boot_id, users_file=self._users_file)
             self.rooms.accounts.prepare()
             self.listener = open_listener(self.config.web.host, self.config.web.port)
             async with trio.open_nursery() as outermost:
@@ -222,7 +225,7 @@ class House:
             self._health.note_reopening()
 
     def _announce(self, rooms: Rooms) -> None:
-        words = "SIMULATED" if rooms.is_simulated else "ready"
+        words = "SIMULATED" if rooms.config.is_simulated else "ready"
         self._notifier.ready(f"{rooms.kernel.state.name}: {words}")
         _log.info("serving on port %d", self.port, extra={"event": "daemon.ready", "boot_id": rooms.boot_id})
         if self._site is not None:

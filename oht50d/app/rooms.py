@@ -139,7 +139,6 @@ class Rooms:
     accounts: UserStore
     one_time: OneTimeSignIn
     metrics: Metrics
-    is_simulated: bool
 
     def web_ports(self, health: Callable[[], HealthView]) -> WebPorts:
         """The web's share; reads or makes the signing key. Raises ConfigError."""
@@ -172,7 +171,7 @@ def spool_config(config: Config) -> SpoolConfig:
     return evolve(config.spool, path=str(config.robot.state_dir / "spool.db"))
 
 
-def build_rooms(config: Config, spool: Spool, metrics: Metrics, boot_id: str, *, is_simulated: bool) -> Rooms:
+def build_rooms(config: Config, spool: Spool, metrics: Metrics, boot_id: str, *, users_file: str) -> Rooms:
     """Join drivers, core and services. Raises ConfigError for maps that do not fit."""
     maps = load_maps(config.bus)
     actuators = find_actuators(maps, released_word=released_word(config.safety.brake_wiring))
@@ -183,7 +182,7 @@ def build_rooms(config: Config, spool: Spool, metrics: Metrics, boot_id: str, *,
     state = RobotState(schedule, actuators, simulation, config.safety.zones.sector_count)
     kernel = SafetyKernel(config.safety, boot_id, now_ns())
     has_timeout = actuators.timeout_register is not None
-    identity = Identity(config.robot.robot_id, is_simulated, has_timeout)
+    identity = Identity(config.robot.robot_id, config.is_simulated, has_timeout)
     maker = SnapshotMaker(identity, config.safety, utc_now)
     timer = PreciseTimer()
     guardian = _Late[Guardian]()
@@ -201,8 +200,7 @@ def build_rooms(config: Config, spool: Spool, metrics: Metrics, boot_id: str, *,
         config=config, boot_id=boot_id, maps=maps, kernel=kernel, state=state, bus=bus, timer=timer,
         lidar=_build_lidar(config, guardian.it, scans), guardian=guardian.it, commander=commander, snapshots=snapshots,
         scans=scans, journal=journal, recorder=recorder, spool=spool,
-        accounts=UserStore(config.robot.state_dir / ("simulation-users.db" if is_simulated else "users.db")), one_time=OneTimeSignIn(now_ns), metrics=metrics,
-        is_simulated=is_simulated,
+        accounts=UserStore(config.robot.state_dir / users_file), one_time=OneTimeSignIn(now_ns), metrics=metrics,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ deadline. The permit is checked here at the moment of encoding; when it runs out
 import enum
 from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from oht50d.codec.registers import decode_block
 from oht50d.core.actuators import Actuators
@@ -123,6 +123,11 @@ class WireSchedule:
         """The port is gone: no frame can be sent."""
         self._is_open = False
 
+    def observe_closed(self, now_ns: int) -> None:
+        """While the port is closed nobody asks for slots; the limits of a stop run all the same."""
+        if not self._is_open:
+            self.sequencer.observe(self._feedback(now_ns), now_ns)
+
     @property
     def is_open(self) -> bool:
         return self._is_open
@@ -150,7 +155,22 @@ class WireSchedule:
 
     @property
     def stop_report(self) -> StopReport | None:
-        return self.sequencer.report
+        """The present or last stop; with a closed port it says what the robot may still do."""
+        report = self.sequencer.report
+        if report is None or self._is_open or not self.sequencer.is_active:
+            return report
+        return evolve(report, residual=self._residual())
+
+    def _residual(self) -> str:
+        """What keeps moving when no frame can be sent."""
+        velocity = self._roles.get("velocity.x")
+        speed = "unknown speed" if velocity is None else f"{velocity.value} mm/s when last measured"
+        if self._actuators.timeout_register is not None:
+            return f"No frame can be sent. The drives stop by their own time-out of {self._config.drive_timeout}; {speed}."
+        return (
+            f"No frame can be sent. These drives have no time-out and keep their last command: {speed}. "
+            "Press the red button."
+        )
 
     # -- the next slot
 

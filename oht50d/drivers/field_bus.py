@@ -12,6 +12,7 @@ import trio
 from attrs import field, frozen
 
 from oht50d.clock import now_ns
+from oht50d.codec.modbus_pdu import ReplyMismatch
 from oht50d.codec.rtu import ModbusClient, character_ns, encode_request, reply_length, silence_ns
 from oht50d.core.wire_schedule import Idle, Slot, WireSchedule
 from oht50d.drivers.serial_port import SerialPortConfig
@@ -105,6 +106,9 @@ class FieldBus:
         """The guardian's newest decision; a stop in it is served at the next slot."""
         if self._schedule.take_over(decision, now_ns()):
             self._hurry()
+        if not self._schedule.is_open:
+            self._schedule.observe_closed(now_ns())
+            self._report_stop()
         elif decision.permit is not None:
             self._wake.set()
 
@@ -232,6 +236,8 @@ class FieldBus:
                     reply = client.receive_data(data)
                     if reply is not None:
                         return reply, None
+            except ReplyMismatch:
+                return None, Failure.MISMATCH
             except RemoteProtocolError:
                 return None, Failure.NOISE
             finally:

@@ -6,6 +6,7 @@ sysexits.h) for a scenario or map that cannot be used; 73 (EX_CANTCREAT) for a r
 
 import argparse
 import contextlib
+import gc
 import json
 import signal
 import sys
@@ -84,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.trace_file is not None:
             robot.line.trace.open_file(arguments.trace_file)
         robot.open()
+        gc.freeze()
         trio.run(lambda: _live(robot, socket_path, is_watching_stdin=arguments.watch_stdin))
     except OSError as error:
         print(f"oht50d.sim: {error}", file=sys.stderr)
