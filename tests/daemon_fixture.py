@@ -17,20 +17,22 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import trio
-from trio_websocket import WebSocketConnection, open_websocket_url
+from robot_fixture import SimulatedRobot
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from oht50d.drivers.user_store import UserStore
 from oht50d.model.accounts import Role
-from robot_fixture import SimulatedRobot
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 30.0
+ATTEMPTS = 5
+SETTLE_S = 0.4
 USER = "tester"
 PASSWORD = "correct horse battery staple"  # an account of a temporary directory
 
@@ -192,8 +194,10 @@ class Operator:
         return answer.json()["data"]
 
     async def reset(self) -> dict[str, Any]:
-        """Hold for a second, let go."""
+        """Hold for a second, let go; nothing to do if nothing is latched."""
         await self._resettable()
+        if not (await self.safety())["is_latched"]:
+            return {}
         claim = await self.claim()
         held = await self.post("/api/v1/safety/reset", action="hold", **claim)
         await trio.sleep(held["hold_s"] + 0.1)
@@ -215,25 +219,75 @@ class Operator:
         await self.reset()
         await self.arm()
 
+    async def why(self) -> str:
+        """For messages of failures: what stands against motion, and what the socket said last."""
+        safety = await self.safety()
+        names = [f"{cause['code']} ({cause['detail']})" for cause in safety["inhibits"]]
+        return f"state {safety['state']}, inhibits {names}, events {[e['type'] for e in self.events][-8:]}"
+
     @asynccontextmanager
     async def jogging(self, direction: str = "forward") -> AsyncIterator[None]:
         """Hold the jog button: echo every nonce until the block is left, then let go."""
         claim = await self.claim()
-        async with open_websocket_url(self._socket_url) as socket:
+        async with self.socket() as socket:
             await socket.send_message(json.dumps({"type": "jog_press", "direction": direction, **claim}))
             started = trio.Event()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._echo, socket, started)
                 with trio.fail_after(LIMIT_S):
                     await started.wait()
-                yield
+                try:
+                    yield
+                except AssertionError as failure:
+                    raise AssertionError(f"{failure}; {await self.why()}") from failure
                 nursery.cancel_scope.cancel()
-            with trio.move_on_after(1):
+            with trio.move_on_after(1), suppress(ConnectionClosed):
                 await socket.send_message(json.dumps({"type": "jog_release"}))
+
+    @asynccontextmanager
+    async def moving(self, robot: SimulatedRobot) -> AsyncIterator[None]:
+        """Reset, arm and jog until the plant really moves; a jog lost to a busy machine is pressed again, and told."""
+        for _ in range(ATTEMPTS):
+            if (await self.safety())["state"] == "ESTOP":
+                await press_reset_button(robot)
+            await self.prepare()
+            async with AsyncExitStack() as jog:
+                try:
+                    await jog.enter_async_context(self.jogging())
+                    await wait_moving(robot, limit_s=5)
+                    await trio.sleep(SETTLE_S)
+                    await wait_moving(robot, limit_s=0.1)
+                except AssertionError as lost:
+                    print(f"the jog was lost: {lost}; {await self.why()}")
+                    continue
+                yield
+                return
+        raise AssertionError(f"no jog held in {ATTEMPTS} attempts: {await self.why()}")
+
+    @asynccontextmanager
+    async def socket(self) -> AsyncIterator[WebSocketConnection]:
+        """A connection to /ws whose TCP stream is closed whatever happens."""
+        url = httpx.URL(self._socket_url)
+        assert url.port is not None
+        stream = await trio.open_tcp_stream(url.host, url.port)
+        try:
+            async with trio.open_nursery() as nursery:
+                resource = url.raw_path.decode()
+                connection = await wrap_client_stream(nursery, stream, f"{url.host}:{url.port}", resource)
+                yield connection
+                with trio.move_on_after(1):
+                    await connection.aclose()
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                await trio.aclose_forcefully(stream)
 
     async def _echo(self, socket: WebSocketConnection, started: trio.Event) -> None:
         while True:
-            message = json.loads(await socket.get_message())
+            try:
+                message = json.loads(await socket.get_message())
+            except ConnectionClosed:
+                return
             self.events.append(message)
             if message["type"] == "jog_started":
                 started.set()
@@ -242,14 +296,24 @@ class Operator:
                 await socket.send_message(json.dumps({"type": "jog_renew", "nonce": nonce}))
 
 
-async def wait_moving(robot: SimulatedRobot, speed_mm_s: float = 40.0) -> dict[str, Any]:
+async def press_reset_button(robot: SimulatedRobot) -> None:
+    """At the vehicle: hold it for longer than a second, let go."""
+    await robot.ask({"op": "reset_button", "pressed": False})
+    await trio.sleep(0.5)
+    await robot.ask({"op": "reset_button", "pressed": True})
+    await trio.sleep(1.6)
+    await robot.ask({"op": "reset_button", "pressed": False})
+    await trio.sleep(0.5)
+
+
+async def wait_moving(robot: SimulatedRobot, speed_mm_s: float = 40.0, limit_s: float = LIMIT_S) -> dict[str, Any]:
     """Until the plant really moves."""
 
     async def moving() -> dict[str, Any] | None:
         plant = await robot.ask({"op": "plant"})
         return plant if abs(plant["v_mm_s"]) >= speed_mm_s else None
 
-    found: dict[str, Any] = await until(moving, f"the plant moves at {speed_mm_s} mm/s")
+    found: dict[str, Any] = await until(moving, f"the plant moves at {speed_mm_s} mm/s", limit_s)
     return found
 
 

@@ -5,7 +5,7 @@ purpose: they share nothing with the maps, the codec or the simulator that are t
 numbers below zero, scaled numbers, bits and bitmaps, codes with and without a name, bytes whose upper half is dirty
 (only the low byte of a `uint8` counts), tags in ASCII, 32-bit numbers low word first, and neighbours of every gap.
 
-`LEFT_BY_S0` are the registers that the stop on the opening writes: filled as if the robot were running, read as stopped.
+`LEFT_BY_S0` are the registers that the stop on the opening writes: filled as if the robot ran, read as stopped.
 """
 
 from oht50d.model.registers import Quality, RegisterValue

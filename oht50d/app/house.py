@@ -20,6 +20,7 @@ import oht50d
 from oht50d.app.config import Config
 from oht50d.app.exit_codes import ExitCode
 from oht50d.app.health import HealthDesk
+from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import shipped_config_dir
 from oht50d.app.reload import reload_settings
 from oht50d.app.rooms import Rooms, build_rooms, new_boot_id, spool_config
@@ -98,25 +99,35 @@ class House:
         """Everything from the spool to the page; raises ConfigError, StoreError or LinkError when it cannot start."""
         _make_directories(self.config)
         boot_id = new_boot_id()
-        spool = await open_spool(spool_config(self.config), self.config.robot.robot_id, boot_id)
+        spool = await self._open_memory(boot_id)
         try:
             self.rooms = build_rooms(self.config, spool, self.metrics, boot_id, users_file=self._users_file)
-            self.rooms.accounts.prepare()
+            _prepare_accounts(self.rooms)
             self.listener = open_listener(self.config.web.host, self.config.web.port)
             async with trio.open_nursery() as outermost:
                 await self._start_outermost(outermost, self.rooms)
                 await self._run_wire(self.rooms, task_status)
                 outermost.cancel_scope.cancel()
         finally:
-            await self._close(spool)
+            with trio.move_on_after(FLUSH_S, shield=True):
+                await self._close_memory(spool)
+            self._close()
         return int(self._exit_code)
+
+    async def _open_memory(self, boot_id: str) -> Spool | NoMemory:
+        """The spool, or what says that there is none: a robot without a memory is still watched and stopped."""
+        try:
+            return await open_spool(spool_config(self.config), self.config.robot.robot_id, boot_id)
+        except StoreError as problem:
+            _log.error("running without a memory: %s", problem, extra={"event": "memory.absent"})
+            return NoMemory(str(problem))
 
     async def _start_outermost(self, nursery: trio.Nursery, rooms: Rooms) -> None:
         if self._site is not None:
             await nursery.start(self._mind_simulator, self._site)
             await _ensure_simulation_user(rooms)
         rooms.guardian.step(0)
-        await nursery.start(rooms.recorder.run)
+        await nursery.start(Supervised("recorder", rooms.recorder.run, _OUTER_POLICY).run)
 
     async def _mind_simulator(self, site: SimulatedSite, task_status: trio.TaskStatus[None]) -> None:
         """Without its simulated robot this process has nothing to do."""
@@ -152,7 +163,7 @@ class House:
                 with self._outer_scope:
                     await self._run_outer(rooms, task_status)
                 await trio.sleep_forever()
-        except* Exception as group:  # the ring fails together: tripped, logged, and the process ends with code 70
+        except* Exception as group:  # noqa: BLE001 - the ring fails together: tripped, logged, exit code 70
             self._trip_crash(repr(group.exceptions[0]))
             _log.critical("the control ring failed", exc_info=group, extra={"event": "ring.failed"})
             self.request_stop("the control ring failed", ExitCode.SOFTWARE)
@@ -240,14 +251,15 @@ class House:
             _log.info(line, extra={"event": "daemon.reload"})
         self._notifier.ready("reloaded")
 
-    async def _close(self, spool: Spool) -> None:
-        with trio.move_on_after(FLUSH_S, shield=True):
-            try:
-                if self.rooms is not None:
-                    await self.rooms.recorder.flush()
-                await spool.close()
-            except StoreError as problem:
-                _log.error("the spool did not close: %s", problem)
+    async def _close_memory(self, spool: Spool | NoMemory) -> None:
+        try:
+            if self.rooms is not None:
+                await self.rooms.recorder.flush()
+            await spool.close()
+        except StoreError as problem:
+            _log.error("the spool did not close: %s", problem)
+
+    def _close(self) -> None:
         if self.rooms is not None:
             self.rooms.timer.close()
         if self.listener is not None:
@@ -262,6 +274,13 @@ def _drain(rooms: Rooms) -> Callable[[], None]:
         rooms.lidar.discard_input()
 
     return drain
+
+
+def _prepare_accounts(rooms: Rooms) -> None:
+    try:
+        rooms.accounts.prepare()
+    except StoreError as problem:
+        _log.error("nobody can sign in: %s", problem, extra={"event": "accounts.absent"})
 
 
 async def _ensure_simulation_user(rooms: Rooms) -> None:

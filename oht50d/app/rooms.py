@@ -6,11 +6,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
 
 from attrs import evolve, frozen
 
 from oht50d.app.config import Config, Environment
+from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import find_config_file
 from oht50d.clock import now_ns
 from oht50d.codec.registers import load_module_map
@@ -31,7 +31,8 @@ from oht50d.drivers.user_store import UserStore
 from oht50d.drivers.wall_clock import utc_now
 from oht50d.metrics import Metrics
 from oht50d.model.lidar import LidarScan
-from oht50d.model.registers import ModuleMap
+from oht50d.model.motion import StopReport
+from oht50d.model.registers import BlockReadings, ModuleMap
 from oht50d.model.snapshot import Snapshot
 from oht50d.services.commander import CommandDesk
 from oht50d.services.guardian import Guardian
@@ -135,7 +136,7 @@ class Rooms:
     scans: ScanShelf
     journal: Journal
     recorder: Recorder
-    spool: Spool
+    spool: Spool | NoMemory
     accounts: UserStore
     one_time: OneTimeSignIn
     metrics: Metrics
@@ -171,7 +172,7 @@ def spool_config(config: Config) -> SpoolConfig:
     return evolve(config.spool, path=str(config.robot.state_dir / "spool.db"))
 
 
-def build_rooms(config: Config, spool: Spool, metrics: Metrics, boot_id: str, *, users_file: str) -> Rooms:
+def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_id: str, *, users_file: str) -> Rooms:
     """Join drivers, core and services. Raises ConfigError for maps that do not fit."""
     maps = load_maps(config.bus)
     actuators = find_actuators(maps, released_word=released_word(config.safety.brake_wiring))
@@ -185,32 +186,34 @@ def build_rooms(config: Config, spool: Spool, metrics: Metrics, boot_id: str, *,
     identity = Identity(config.robot.robot_id, config.is_simulated, has_timeout)
     maker = SnapshotMaker(identity, config.safety, utc_now)
     timer = PreciseTimer()
-    guardian = _Late[Guardian]()
+    late = _LateGuardian()
     bus = FieldBus(
         config.bus, schedule, timer, open_serial_port,
-        publish=lambda readings: guardian.it.accept_block(readings),
-        publish_stop=lambda report: guardian.it.accept_stop(report),
+        publish=late.accept_block, publish_stop=late.accept_stop,
     )  # fmt: skip
-    guardian.it = Guardian(config.safety, kernel, state, bus, snapshots.publish, maker.make)
+    guardian = late.guardian = Guardian(config.safety, kernel, state, bus, snapshots.publish, maker.make)
     journal = Journal()
     recorder = Recorder(journal, spool, snapshots, utc_now=utc_now, config=_recorder_config(config))
-    commander = CommandDesk(config.safety, guardian.it, bus, snapshots, recorder, utc_now)
-    guardian.it.on_button = commander.press_button
+    commander = CommandDesk(config.safety, guardian, bus, snapshots, recorder, utc_now)
+    guardian.on_button = commander.press_button
     return Rooms(
         config=config, boot_id=boot_id, maps=maps, kernel=kernel, state=state, bus=bus, timer=timer,
-        lidar=_build_lidar(config, guardian.it, scans), guardian=guardian.it, commander=commander, snapshots=snapshots,
+        lidar=_build_lidar(config, guardian, scans), guardian=guardian, commander=commander, snapshots=snapshots,
         scans=scans, journal=journal, recorder=recorder, spool=spool,
         accounts=UserStore(config.robot.state_dir / users_file), one_time=OneTimeSignIn(now_ns), metrics=metrics,
     )  # fmt: skip
 
 
-T = TypeVar("T")
+class _LateGuardian:
+    """The bus needs the guardian and the guardian the bus: this one is known a little later."""
 
+    guardian: Guardian
 
-class _Late(Generic[T]):
-    """A value that is known a little later than those who use it."""
+    def accept_block(self, readings: BlockReadings) -> None:
+        self.guardian.accept_block(readings)
 
-    it: T
+    def accept_stop(self, report: StopReport) -> None:
+        self.guardian.accept_stop(report)
 
 
 def _recorder_config(config: Config) -> RecorderConfig:

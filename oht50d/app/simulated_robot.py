@@ -44,7 +44,8 @@ def choose_site(config: Config) -> SimulatedSite:
     try:
         scenario = Path(name) if name.endswith(".toml") else find_config_file(f"scenarios/{name}.toml")
     except ConfigError as problem:
-        raise ConfigError("robot.scenario", "no such scenario", expected="a file of config/scenarios", found=name) from problem
+        why = "no such scenario"
+        raise ConfigError("robot.scenario", why, expected="a file of config/scenarios", found=name) from problem
     return SimulatedSite(scenario, config.robot.runtime_dir / "simulator")
 
 
@@ -69,8 +70,8 @@ async def run_simulator(
 ) -> None:
     """Run it until cancelled; raises LinkError if it ends by itself. A cancellation ends the process."""
     site.directory.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "oht50d.sim", "--scenario", str(site.scenario), "--runtime-dir", str(site.directory),
-               "--map-dir", str(map_dir), "--watch-stdin"]  # fmt: skip
+    command = [sys.executable, "-m", "oht50d.sim", "--scenario", str(site.scenario), "--watch-stdin"]
+    command += ["--runtime-dir", str(site.directory), "--map-dir", str(map_dir)]
     # A session of its own: Ctrl-C in the terminal is for the daemon, which still needs the robot to stop it.
     process = await trio.lowlevel.open_process(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True

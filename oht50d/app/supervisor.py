@@ -28,7 +28,7 @@ class RestartPolicy:
     def delay_s(self, attempt: int) -> float:
         """Pause before attempt number `attempt` (0 is the first repeat)."""
         delay_s = min(self.cap_s, self.first_s * self.factor ** min(attempt, 32))
-        return delay_s * (1 + self.jitter_ratio * (2 * random.random() - 1))  # noqa: S311 - not for secrecy
+        return delay_s * (1 + self.jitter_ratio * (2 * random.random() - 1))
 
 
 class Supervised:
@@ -63,7 +63,7 @@ class Supervised:
                 self._tell("ended by itself")
             except* LinkError as group:
                 self._tell(str(_first_leaf(group)), _first_leaf(group))
-            except* Exception as group:  # every defect: counted against the budget and raised beyond it
+            except* Exception as group:  # noqa: BLE001 - every defect: counted, and raised beyond the budget
                 self._note_defect(_first_leaf(group))
             if now_ns() - began_ns > self._policy.settled_s * 1e9:
                 self._attempt = 0

@@ -71,13 +71,14 @@ def find_actuators(maps: Iterable[ModuleMap], *, released_word: int | None) -> A
     maps = tuple(maps)
     travel = _only(maps, ModuleKind.TRAVEL)
     safety = _only(maps, ModuleKind.SAFETY)
-    numbers = sorted({int(role.split(".")[1]) for role in travel.by_role if role.startswith("drive.") and role[6].isdigit()})
+    drive_roles = [role for role in travel.by_role if role.startswith("drive.") and role[6].isdigit()]
+    numbers = sorted({int(role.split(".")[1]) for role in drive_roles})
     drives = tuple(_drive(travel, number) for number in numbers)
     if not drives:
         raise ConfigError("drive.1.enable", "the travel map has no drive", expected="at least one drive role")
     brake = safety.by_role.get("brake.release")
     if brake is None:
-        raise ConfigError("brake.release", "the safety map has no brake role", expected="a relay with role brake.release")
+        raise ConfigError("brake.release", "the safety map has no brake role", expected="a relay that has it")
     timeout = travel.by_role.get("drive.communication_timeout")
     return Actuators(
         drives=drives,
@@ -98,7 +99,8 @@ def _drive(travel: ModuleMap, number: int) -> Drive:
     def address(name: str) -> int:
         role = f"drive.{number}.{name}"
         if role not in travel.by_role:
-            raise ConfigError(role, "an actuator without this stop role is refused", expected=f"a register with role {role}")
+            why = "an actuator without this stop role is refused"
+            raise ConfigError(role, why, expected=f"a register with role {role}")
         return travel.by_role[role].address
 
     drive = Drive(

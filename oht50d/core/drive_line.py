@@ -24,11 +24,16 @@ class DriveLine:
         self._acknowledged: dict[tuple[int, int], BusRequest] = {}
         self._refreshed_ns: dict[int, int] = {}
         self._failures = 0
+        self._is_energised = False
 
     @property
     def is_energised(self) -> bool:
         """True once any motion frame may have reached a drive since the last `forget`."""
-        return bool(self._acknowledged) or self._failures > 0
+        return self._is_energised
+
+    def mark_energised(self) -> None:
+        """A motion frame is about to go out, or drives that an abandoned stop left enabled are taken over."""
+        self._is_energised = True
 
     @property
     def is_unknown(self) -> bool:
@@ -48,6 +53,7 @@ class DriveLine:
         self._acknowledged.clear()
         self._refreshed_ns.clear()
         self._failures = 0
+        self._is_energised = False
 
     def next_request(self, demand: MotionDemand, permit: Permit, now_ns: int) -> BusRequest | None:
         """The next motion frame on the way to `demand`; None if there is nothing to say."""
@@ -57,7 +63,9 @@ class DriveLine:
         return self._refresh(demand, permit, now_ns)
 
     def complete(self, result: ExchangeResult) -> None:
-        """Record the outcome of a frame from `next_request`."""
+        """Record the outcome of a frame from `next_request`; one that was sent before `forget` counts for nothing."""
+        if not self._is_energised:
+            return
         request = result.request
         if not result.is_valid:
             self._failures += 1

@@ -40,6 +40,7 @@ _ALWAYS, _MOVING, _NEVER = Latching.ALWAYS, Latching.MOVING, Latching.NEVER
 _C = CauseCode
 _AT_VEHICLE = " Then hold the reset button on the vehicle for one second and let go."
 
+# fmt: off
 _ROWS: tuple[Failsafe, ...] = (
     Failsafe(_C.CHAIN_OPEN, "The emergency stop chain is open", _S0, _ALWAYS, True,
              "Find out who pressed it and why, release the button." + _AT_VEHICLE),
@@ -108,6 +109,7 @@ _ROWS: tuple[Failsafe, ...] = (
     Failsafe(_C.NO_AUTHORITY, "Nobody has taken control", None, _NEVER, False, "Sign in and take control."),
     Failsafe(_C.NO_DEMAND, "Nobody asks for motion", None, _NEVER, False, "Hold a jog button."),
 )
+# fmt: on
 
 FAILSAFES: Mapping[CauseCode, Failsafe] = {row.code: row for row in _ROWS}
 

@@ -27,13 +27,14 @@ class ModuleInput:
     """The link to one module kind; `was_seen` stays True once it was identified in this boot.
 
     `last_valid_ns` is the age of what the module is there for (chain, drive speeds, velocity, battery), so that a
-    module that answers everything but that counts as lost.
+    module that answers everything but that counts as lost. `error` is the module-wide error code as last read.
     """
 
     is_identified: bool
     was_seen: bool
     last_valid_ns: int | None
     problem: str
+    error: int = 0
 
 
 @frozen(kw_only=True)

@@ -3,7 +3,7 @@
 import enum
 
 from oht50d.core.safety_config import JogConfig
-from oht50d.model.motion import Direction, MotionDemand
+from oht50d.model.motion import MotionDemand
 
 
 class LeaseState(enum.Enum):
@@ -26,6 +26,7 @@ class JogLease:
         self._state = LeaseState.RELEASED
         self._holder: str | None = None
         self._demand: MotionDemand | None = None
+        self._presses = 0
         self._nonce = 0
         self._issued_ns = 0
         self._expires_ns = 0
@@ -39,6 +40,11 @@ class JogLease:
         return self._holder
 
     @property
+    def presses(self) -> int:
+        """How often the button went down in this boot; tells one press from the next."""
+        return self._presses
+
+    @property
     def nonce(self) -> int | None:
         """The newest nonce while the lease is held."""
         return self._nonce if self._state is LeaseState.HELD else None
@@ -48,6 +54,7 @@ class JogLease:
         if self._state is not LeaseState.RELEASED:
             return False
         self._state = LeaseState.HELD
+        self._presses += 1
         self._holder = holder
         self._demand = demand
         self._issue(now_ns)
@@ -90,10 +97,6 @@ class JogLease:
         """What the holder asks for right now; None unless the lease is held and fresh."""
         self.tick(now_ns)
         return self._demand if self._state is LeaseState.HELD else None
-
-    @property
-    def direction(self) -> Direction | None:
-        return None if self._demand is None else self._demand.direction
 
     def _issue(self, now_ns: int) -> None:
         self._nonce += 1

@@ -10,6 +10,12 @@ class Latch:
     def __init__(self) -> None:
         self._causes: dict[CauseCode, Cause] = {}
         self._repeats: dict[CauseCode, int] = {}
+        self._trips = 0
+
+    @property
+    def trips(self) -> int:
+        """How often it was tripped in this boot, repeats included: a reset must not wipe out what came after it."""
+        return self._trips
 
     @property
     def is_tripped(self) -> bool:
@@ -27,6 +33,7 @@ class Latch:
 
     def trip(self, cause: Cause) -> bool:
         """Add a cause; False (and one more repeat) if it is held already: the first time stays."""
+        self._trips += 1
         if cause.code in self._causes:
             self._repeats[cause.code] = self._repeats.get(cause.code, 0) + 1
             return False

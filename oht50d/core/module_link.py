@@ -1,12 +1,14 @@
 """What is known about the link to one bound module: identity, age, counts, pauses (owner: wire schedule)."""
 
-from attrs import define, field
+from attrs import define
 
 from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure
 from oht50d.model.registers import BlockReadings, ModuleMap
 from oht50d.model.snapshot import ModuleCounters
 
 FAILURES_BEFORE_PAUSE = 3
+RETRIED_NS = 150_000_000
+"""A module is asked again at once for this long (SAFETY.md, Inputs: loss); a short burst of noise must not lose it."""
 
 
 @define
@@ -27,7 +29,6 @@ class ModuleLink:
     timeouts: int = 0
     noise: int = 0
     exceptions: int = 0
-    set_up_is_done: bool = field(default=True)
 
     @property
     def counters(self) -> ModuleCounters:
@@ -63,8 +64,17 @@ class ModuleLink:
             case _:
                 return
         self.failures += 1
-        if self.failures >= FAILURES_BEFORE_PAUSE:
-            self.resume_ns = result.ended_ns + self.pause_ns
+        if self.failures >= FAILURES_BEFORE_PAUSE and self._was_silent(result.ended_ns):
+            # Whatever answers next may be another module, or the same one after a loss of power.
+            self.is_identified = False
+            self.leave_alone(result.ended_ns)
+
+    def leave_alone(self, now_ns: int) -> None:
+        """No request before the pause is over."""
+        self.resume_ns = now_ns + self.pause_ns
+
+    def _was_silent(self, now_ns: int) -> bool:
+        return self.last_valid_ns is None or now_ns - self.last_valid_ns >= RETRIED_NS
 
     def is_paused(self, now_ns: int) -> bool:
         return now_ns < self.resume_ns

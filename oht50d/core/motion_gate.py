@@ -1,7 +1,7 @@
 """The motion gate: the only place that lets a motion frame be encoded (SAFETY.md, Permits; no state of its own).
 
 Every request passes `classify` before it is encoded. A motion frame needs a permit that is valid at that moment and
-must stay inside its direction and limits; stop frames need none; everything else that touches the motion set is refused.
+must stay inside its direction and limits; stop frames need none; whatever else touches the motion set is refused.
 """
 
 import enum

@@ -46,6 +46,7 @@ class RobotState:
         self._roles = RoleTable()
         self._blocks: dict[int, dict[int, dict[str, Reading]]] = {}
         self._seen: set[ModuleKind] = set()
+        self._errors: dict[ModuleKind, int] = {}
         self.lidar = LidarStatus(LidarLinkState.CONNECTING, is_simulated=simulation.is_lidar)
         self.sectors: list[SectorReport | None] = [None] * sectors
         self._stops: list[StopReport] = []
@@ -64,6 +65,9 @@ class RobotState:
             for spec, word, value, quality in columns
         }  # fmt: skip
         self._seen.add(block.kind)
+        for spec, word in zip(block.specs, readings.words, strict=True):
+            if spec.role == "module.error":
+                self._errors[block.kind] = word
         return self._roles.apply(readings)
 
     def apply_sectors(self, reports: Sequence[SectorReport]) -> None:
@@ -136,7 +140,7 @@ class RobotState:
         roles = _KEY_ROLES.get(kind) or tuple(f"drive.{d.number}.actual_speed" for d in self._actuators.drives)
         times = [reading.received_ns for role in roles if (reading := self._roles.get(role)) is not None]
         last_ns = min(times) if len(times) == len(roles) else None
-        return ModuleInput(link.is_identified, kind in self._seen, last_ns, link.problem)
+        return ModuleInput(link.is_identified, kind in self._seen, last_ns, link.problem, self._errors.get(kind, 0))
 
     def _module_status(self, link: ModuleLink, now_ns: int) -> ModuleStatus:
         last_ns = link.last_valid_ns

@@ -3,15 +3,15 @@
 A check never decides what happens: the failsafe table does. An input that is missing is a cause, never a pass.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from attrs import frozen
 
-from oht50d.core.inputs import DriveFeedback, ModuleInput, SafetyInputs
+from oht50d.core.inputs import DriveFeedback, SafetyInputs
 from oht50d.core.role_table import RoleReading
 from oht50d.core.safety_config import BrakeWiring, SafetyConfig
 from oht50d.core.zones import ZoneView
-from oht50d.model.lidar import LidarLinkState
+from oht50d.model.lidar import LidarLinkState, LidarStatus
 from oht50d.model.motion import Cause, CauseCode, Direction, StopKind, StopPhase
 from oht50d.model.registers import ModuleKind
 
@@ -24,20 +24,26 @@ _LOST = {
     ModuleKind.DOCK: CauseCode.POSITION_LOST,
     ModuleKind.POWER: CauseCode.POWER_LOST,
 }
+_IN_ERROR = {ModuleKind.SAFETY: CauseCode.SAFETY_ERROR, ModuleKind.TRAVEL: CauseCode.DRIVE_ERROR}
+"""An error of another module stops nothing, but a reset waits until it is cleared."""
+_OWN = {CauseCode.STOP_UNVERIFIED, CauseCode.STOP_LATE, CauseCode.PERMIT_EXPIRED, CauseCode.MOTION_UNKNOWN}
+"""Causes that only the bus owner can find."""
 
 
 @frozen
 class Moment:
-    """When a step judges, whether the vehicle is in motion, and since when inputs count (after a loop gap)."""
+    """When a step judges, whether the vehicle is or is about to be in motion, and since when inputs count (after a
+    loop gap); `before_ns` is when the step before this one judged."""
 
     now_ns: int
     is_active: bool
     floor_ns: int
+    before_ns: int
 
 
 def evaluate_wire(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
     """The port itself."""
-    if inputs.wire.is_open:
+    if inputs.wire.is_open and inputs.wire.opened_ns is not None:
         return
     detail = inputs.wire.cause or "the port is closed"
     code = CauseCode.MODULE_MISSING if inputs.wire.opened_ns is None else CauseCode.BUS_LOST
@@ -45,19 +51,22 @@ def evaluate_wire(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
 
 
 def evaluate_modules(inputs: SafetyInputs, config: SafetyConfig, moment: Moment) -> Iterator[Cause]:
-    """Modules that were never found, and modules that are lost."""
-    if not inputs.wire.is_open:
-        return
-    for kind, module in inputs.modules.items():
-        if not module.was_seen:
-            yield Cause(CauseCode.MODULE_MISSING, moment.now_ns, f"{kind.value}: {module.problem}")
-        elif _silence_ns(inputs, module, moment) > _loss_limit_ns(kind, config, moment.is_active):
+    """Modules that were never found, modules that are lost, and modules in error."""
+    for kind in ModuleKind:
+        module = inputs.modules.get(kind)
+        if module is None or not module.was_seen or module.last_valid_ns is None:
+            problem = "no map" if module is None else module.problem or "not read yet"
+            yield Cause(CauseCode.MODULE_MISSING, moment.now_ns, f"{kind.value}: {problem}")
+            continue
+        is_silent = _silence_ns(inputs, module.last_valid_ns, moment) > _loss_limit_ns(kind, config, moment.is_active)
+        if is_silent and inputs.wire.is_open:
             yield Cause(_LOST[kind], moment.now_ns, f"{kind.value}: {module.problem or 'no valid reply'}")
+        if module.error != 0 and kind in _IN_ERROR:
+            yield Cause(_IN_ERROR[kind], moment.now_ns, f"{kind.value}: system_error reads {module.error}")
 
 
-def _silence_ns(inputs: SafetyInputs, module: ModuleInput, moment: Moment) -> int:
+def _silence_ns(inputs: SafetyInputs, last_ns: int, moment: Moment) -> int:
     opened_ns = inputs.wire.opened_ns or 0
-    last_ns = module.last_valid_ns or 0
     since_ns = last_ns if last_ns > opened_ns else opened_ns + REOPENED_GRACE_NS
     return moment.now_ns - max(since_ns, moment.floor_ns)
 
@@ -89,25 +98,32 @@ def evaluate_safety_module(inputs: SafetyInputs, moment: Moment) -> Iterator[Cau
 
 
 def evaluate_evidence(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
-    """A new permit after a gap or a start needs one safety reply requested and one turn begun after it."""
-    chain = inputs.chain
-    missing = []
-    if chain is None or chain.requested_ns < moment.floor_ns:
-        missing.append("an answer of the safety module")
-    if inputs.auto_reset is None:
-        missing.append("auto_reset_enable")
-    if any(drive.error is None or drive.actual_speed is None for drive in inputs.drives):
-        missing.append("the drives' feedback")
-    if inputs.velocity is None:
-        missing.append("a measured velocity")
-    if not inputs.is_set_up:
-        missing.append("the drives' communication time-out, written and read back")
-    turn_ns = inputs.lidar.last_turn_ns
-    period_ns = inputs.lidar.turn_period_ns
-    if turn_ns is None or period_ns is None or turn_ns - period_ns < moment.floor_ns:
-        missing.append("a whole LiDAR turn")
+    """A permit needs every input at least once since the port was opened; after a gap or a start also one safety reply
+    requested and one turn begun after it."""
+    opened_ns = inputs.wire.opened_ns or 0
+    safety = (inputs.chain, inputs.safety_status, inputs.safety_error)
+    drives = [r for d in inputs.drives for r in (d.enable, d.direction, d.actual_speed, d.error)]
+    rows: tuple[tuple[str, bool], ...] = (
+        ("an answer of the safety module", _are_known(safety, max(moment.floor_ns, opened_ns))),
+        ("auto_reset_enable", _are_known((inputs.auto_reset,), opened_ns)),
+        ("the drives' feedback", _are_known(drives, opened_ns) and bool(drives)),
+        ("a measured velocity", _are_known((inputs.velocity,), opened_ns)),
+        ("the drives' communication time-out, written and read back", inputs.is_set_up),
+        ("the stop of the opening", inputs.stop is not None),
+        ("a whole LiDAR turn", _has_turned(inputs.lidar, moment.floor_ns)),
+    )
+    missing = [name for name, is_there in rows if not is_there]
     if missing:
         yield Cause(CauseCode.NO_EVIDENCE, moment.now_ns, "waiting for " + ", ".join(missing))
+
+
+def _are_known(readings: Iterable[RoleReading | None], since_ns: int) -> bool:
+    return all(reading is not None and reading.requested_ns >= since_ns for reading in readings)
+
+
+def _has_turned(lidar: LidarStatus, floor_ns: int) -> bool:
+    turn_ns, period_ns = lidar.last_turn_ns, lidar.turn_period_ns
+    return turn_ns is not None and period_ns is not None and turn_ns - period_ns >= floor_ns
 
 
 def evaluate_drives(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
@@ -153,9 +169,7 @@ def is_uncommanded(drives: tuple[DriveFeedback, ...], since_ns: int) -> bool:
     )
 
 
-def evaluate_lidar(
-    inputs: SafetyInputs, view: ZoneView, silence_ns: int, moment: Moment
-) -> Iterator[Cause]:  # fmt: skip
+def evaluate_lidar(inputs: SafetyInputs, view: ZoneView, silence_ns: int, moment: Moment) -> Iterator[Cause]:
     """Link, freshness, unknown sectors and violated stop zones."""
     lidar = inputs.lidar
     if lidar.state is not LidarLinkState.SCANNING or lidar.last_byte_ns is None:
@@ -177,10 +191,14 @@ def evaluate_lidar(
 def evaluate_stop(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
     """What the bus owner's own stop found out: unverified, late, permit expired, motion unknown."""
     stop = inputs.stop
-    if stop is None or not inputs.is_stop_active:
+    if stop is None:
         return
-    own = {CauseCode.STOP_UNVERIFIED, CauseCode.STOP_LATE, CauseCode.PERMIT_EXPIRED, CauseCode.MOTION_UNKNOWN}
-    yield from (cause for cause in stop.causes if cause.code in own)
+    for cause in stop.causes:
+        # A stop may be over before this step looks at it: what it found out since the last step counts all the same.
+        if cause.code in _OWN and (inputs.is_stop_active or cause.since_ns >= moment.before_ns):
+            yield cause
+    if not inputs.is_stop_active:
+        return
     is_held_by_setpoint = stop.kind is StopKind.S2 and stop.standstill_ns is not None
     if stop.phase is not StopPhase.STANDSTILL and not is_held_by_setpoint:
         yield Cause(CauseCode.STOPPING, moment.now_ns, f"{stop.kind.label}: {stop.phase.value}")

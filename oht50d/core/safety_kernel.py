@@ -24,6 +24,7 @@ from oht50d.core.safety_checks import (
     evaluate_speed,
     evaluate_stop,
     evaluate_wire,
+    is_fresh,
     is_uncommanded,
     is_wrong_way,
 )
@@ -46,6 +47,10 @@ from oht50d.model.motion import (
 SETTLE_NS = 300_000_000
 """Readings asked for within this time after the drives were let go may still show them switched on."""
 
+BUTTON_AGE_NS = 500_000_000
+"""The reset button is read five times a second; an older level is unknown."""
+RESETTABLE = frozenset({MachineState.SAFE, MachineState.ESTOP, MachineState.FAULT})
+
 
 class SafetyKernel:
     """Judges; never acts. `step` is called at a fixed rate and whenever an input that matters has arrived."""
@@ -67,6 +72,8 @@ class SafetyKernel:
         self._held_since: dict[tuple[CauseCode, str], int] = {}
         self._present: tuple[Cause, ...] = ()
         self._is_at_rest = False
+        self._driven_press: int | None = None
+        self._checked_trips = 0
         self._send(MachineEvent.BOOT_COMPLETE)
         self.trip(Cause(CauseCode.BOOT, now_ns))
         self._send(MachineEvent.INIT_COMPLETE)
@@ -76,15 +83,19 @@ class SafetyKernel:
     def step(self, inputs: SafetyInputs, now_ns: int) -> Decision:
         """Judge everything once; the decision replaces the older one."""
         self._sequence += 1
+        before_ns = self._last_step_ns
         has_gap = self._note_gap(now_ns)
         demand = self.lease.demand(now_ns)
-        moment = Moment(now_ns, self._is_active(inputs, demand, now_ns), self._floor_ns)
+        self._is_at_rest = not self._is_in_motion(inputs)
+        is_active = demand is not None or not self._is_at_rest
+        moment = Moment(now_ns, is_active, self._floor_ns, before_ns)
         view = self.zones.evaluate(self._direction(inputs, demand), now_ns, inputs.lidar.turn_period_ns)
         causes = self._judge(inputs, view, moment)
-        if has_gap and moment.is_active:
+        causes.extend(self._evaluate_press(inputs, demand, now_ns))
+        if has_gap and not self._is_at_rest:
             causes.append(Cause(CauseCode.LOOP_GAP, now_ns, "over " + str(self._config.loop_gap)))
         self._present = by_severity(self._with_times(causes, now_ns))
-        self._trip_latching(moment)
+        self._trip_latching()
         return self._decide(inputs, view, demand, moment)
 
     def _decide(
@@ -97,7 +108,8 @@ class SafetyKernel:
         stop: StopKind | None = None
         if demand is not None and not against and self.authority.holder == self.lease.holder:
             permit = self._permit(inputs, view, demand, moment.now_ns)
-        elif moment.is_active:
+            self._driven_press = self.lease.presses
+        elif not self._is_at_rest:
             stop, stop_causes = self._stop(stop_causes, moment.now_ns)
         if permit is None and demand is not None:
             self.lease.lose()
@@ -176,6 +188,11 @@ class SafetyKernel:
         else:
             self._wrong_way_seen.clear()
 
+    def _evaluate_press(self, inputs: SafetyInputs, demand: MotionDemand | None, now_ns: int) -> Iterable[Cause]:
+        """A button let go and pressed again between two steps has been released: its S2 comes first."""
+        if inputs.is_energised and demand is not None and self.lease.presses != self._driven_press:
+            yield Cause(CauseCode.JOG_RELEASED, now_ns, "pressed again before the stop")
+
     def _speeds(self, inputs: SafetyInputs) -> str:
         parts = [f"drive {d.number}: {d.actual_speed.raw}" for d in inputs.drives if d.actual_speed is not None]
         return ", ".join(parts)
@@ -194,13 +211,12 @@ class SafetyKernel:
         """Inputs requested before this moment do not count for a new permit."""
         return self._floor_ns
 
-    def _is_active(self, inputs: SafetyInputs, demand: MotionDemand | None, now_ns: int) -> bool:
-        """In motion, or about to be: energised, asked for, stopping without standstill, or measured to move."""
-        is_stopping = inputs.stop is not None and inputs.is_stop_judged and inputs.stop.standstill_ns is None
+    def _is_in_motion(self, inputs: SafetyInputs) -> bool:
+        """Energised, stopping, or measured to move. An S2 at standstill holds enabled drives and a released brake, so
+        a stop counts until all its frames are read back."""
         velocity = inputs.velocity
         is_rolling = velocity is not None and abs(float(velocity.value)) > 3 * self._config.stop.standstill_mm_s
-        self._is_at_rest = not (inputs.is_energised or is_stopping or is_rolling)
-        return demand is not None or not self._is_at_rest
+        return inputs.is_energised or inputs.is_stop_judged or is_rolling
 
     def _direction(self, inputs: SafetyInputs, demand: MotionDemand | None) -> Direction | None:
         if demand is not None:
@@ -245,13 +261,13 @@ class SafetyKernel:
         self._send(MachineEvent.ESTOP if is_person else MachineEvent.SECURE)
         return is_new
 
-    def _trip_latching(self, moment: Moment) -> None:
+    def _trip_latching(self) -> None:
         held = {cause.code for cause in self.latch.causes}
         for cause in self._present:
             if cause.code in held:
                 continue
             latching = FAILSAFES[cause.code].latching
-            if latching is Latching.ALWAYS or (latching is Latching.MOVING and moment.is_active):
+            if latching is Latching.ALWAYS or (latching is Latching.MOVING and not self._is_at_rest):
                 self.trip(cause)
 
     def _follow(self, inputs: SafetyInputs, permit: Permit | None) -> None:
@@ -278,20 +294,36 @@ class SafetyKernel:
         """Raises CommandRejected with the reason why the latch may not be cleared now."""
         if self.state is MachineState.SHUTDOWN:
             raise CommandRejected("NOT_READY", "the daemon is shutting down")
-        if not self.latch.is_tripped and self.state is MachineState.IDLE:
+        if not self.latch.is_tripped and self.state not in RESETTABLE:
             raise CommandRejected("CONFLICT", "there is nothing to reset")
         if self.latch.is_person_related and not is_at_vehicle:
             raise CommandRejected("ESTOP_ACTIVE", "a cause that concerns people is reset at the vehicle only")
-        remaining = [c for c in self._present if FAILSAFES[c.code].latching is Latching.ALWAYS]
-        if remaining:
-            title = FAILSAFES[remaining[0].code].title
-            raise CommandRejected("SAFETY_VIOLATION", f"still present: {title}", {"causes": _names(remaining)})
+        self._check_causes_are_gone(inputs)
         stop = inputs.stop
         if stop is None or inputs.is_stop_active or stop.phase is not StopPhase.STANDSTILL:
             raise CommandRejected("SAFETY_VIOLATION", "standstill with all outputs off is not confirmed")
+        self._checked_trips = self.latch.trips
+
+    def _check_causes_are_gone(self, inputs: SafetyInputs) -> None:
+        held = {cause.code for cause in self.latch.causes}
+        remaining = [c for c in self._present if c.code in held or FAILSAFES[c.code].latching is Latching.ALWAYS]
+        if remaining:
+            title = FAILSAFES[remaining[0].code].title
+            raise CommandRejected("SAFETY_VIOLATION", f"still present: {title}", {"causes": _names(remaining)})
+        chain = inputs.chain
+        if chain is None or chain.raw != 0 or not is_fresh(chain, self._last_step_ns, self._config.moving_loss.ns):
+            raise CommandRejected("SAFETY_VIOLATION", "the emergency stop chain is not known to be closed")
+        in_error = [kind.value for kind, module in inputs.modules.items() if module.error != 0]
+        if in_error:
+            raise CommandRejected("SAFETY_VIOLATION", f"module errors are not cleared: {', '.join(in_error)}")
 
     def apply_reset(self, inputs: SafetyInputs, *, is_at_vehicle: bool) -> tuple[Cause, ...]:
-        """Clear the latch (checked again); never arms. Returns what was held."""
+        """Clear the latch (checked again); never arms. Returns what was held.
+
+        A stop since the last `check_reset` (while the reset was being written) is not wiped out: CommandRejected.
+        """
+        if self.latch.trips != self._checked_trips:
+            raise CommandRejected("CONFLICT", "stopped again since the reset was asked for")
         self.check_reset(inputs, is_at_vehicle=is_at_vehicle)
         cleared = self.latch.clear()
         self._send(MachineEvent.RESET)
@@ -301,7 +333,8 @@ class SafetyKernel:
     def observe_button(self, inputs: SafetyInputs, now_ns: int) -> bool:
         """True once when the physical reset button is let go after its hold time."""
         reading = inputs.reset_button
-        return self._button.observe(None if reading is None else reading.raw != 0, now_ns)
+        is_known = reading is not None and is_fresh(reading, now_ns, BUTTON_AGE_NS)
+        return self._button.observe(reading.raw != 0 if reading is not None and is_known else None, now_ns)
 
 
 def _names(causes: list[Cause]) -> list[str]:

@@ -5,37 +5,15 @@ Frames not read back within `read_back_limit`, and standstill not measured withi
 `Verified` means standstill measured by readings that were requested after the first stop frame.
 """
 
+from collections.abc import Iterator
+
 from attrs import define, field, frozen
 
 from oht50d.core.actuators import Actuators
 from oht50d.core.safety_config import StopConfig, StopStep
-from oht50d.model.bus import BusRequest, ExchangeResult, ReadRegisters, ReadReply
+from oht50d.core.stop_frames import StopFrame, StopItem, stop_items
+from oht50d.model.bus import ExchangeResult, ReadReply
 from oht50d.model.motion import Cause, CauseCode, StopKind, StopPhase, StopReport
-
-
-@frozen
-class StopFrame:
-    """A write of a stop sequence or its read-back."""
-
-    request: BusRequest
-    step: StopStep
-    is_read_back: bool
-
-
-@define
-class _Item:
-    """One write of the sequence: what it must read back as, and how far it got."""
-
-    step: StopStep
-    write: BusRequest
-    read: ReadRegisters
-    expected: tuple[int, ...]
-    drive: int | None = None
-    attempts: int = 0
-    is_echoed: bool = False
-    is_verified: bool = False
-    first_sent_ns: int | None = None
-    next_ns: int = 0
 
 
 @frozen
@@ -49,22 +27,29 @@ class MotionFeedback:
 
 @define
 class _Run:
-    """One stop from its trip to measured standstill."""
+    """One stop from its trip to measured standstill.
+
+    `started_ns` is its (re)start, `evidence_from_ns` its first frame since then: only what was asked for after that
+    frame can show standstill. `limits_from_ns` is what the time limits count from.
+    """
 
     number: int
     kind: StopKind
     causes: tuple[Cause, ...]
     detected_ns: int
     steps: tuple[StopStep, ...]
-    items: list[_Item]
+    items: list[StopItem]
     predicted_ms: float | None
-    escalated_ns: int
+    started_ns: int
+    limits_from_ns: int
     is_judged: bool = True
     position: int = 0
     step_entered_ns: int | None = None
     first_frame_ns: int | None = None
+    evidence_from_ns: int | None = None
     output_zero_ns: int | None = None
     still_since_ns: int | None = None
+    still_requested_ns: int = 0
     standstill_ns: int | None = None
     is_not_confirmed: bool = False
     is_done: bool = False
@@ -115,7 +100,7 @@ class StopSequencer:
         )
 
     def trip(self, kind: StopKind, causes: tuple[Cause, ...], now_ns: int) -> None:
-        """Start a stop, or escalate the one under way; a milder or equal one changes nothing."""
+        """Start a stop, or escalate the one under way; a milder or equal one changes nothing but makes it judged."""
         run = self._run
         if run is None or run.is_done:
             self._begin(kind, causes, now_ns, before=None)
@@ -123,7 +108,8 @@ class StopSequencer:
             self._begin(kind, causes, now_ns, before=run)
         elif not run.is_judged:
             run.is_judged = True
-            run.escalated_ns = now_ns
+            run.limits_from_ns = now_ns
+            run.extra_causes.extend(causes)
 
     def secure_opening(self, causes: tuple[Cause, ...], now_ns: int) -> None:
         """S0 on a port that was just opened, before any identification.
@@ -131,62 +117,71 @@ class StopSequencer:
         Without a stop under way its limits are not judged, because modules may be powered later than this computer:
         it repeats until it is read back, and nothing may move before that.
         """
-        if self.is_active:
-            self.trip(StopKind.S0, causes, now_ns)
-            self.repeat(now_ns)
+        if not self.is_active:
+            self._begin(StopKind.S0, causes, now_ns, before=None).is_judged = False
             return
-        self._begin(StopKind.S0, causes, now_ns, before=None)
-        assert self._run is not None
-        self._run.is_judged = False
+        if self.is_judged:
+            self.trip(StopKind.S0, causes, now_ns)
+        self.repeat(now_ns)
 
     def repeat(self, now_ns: int) -> None:
-        """Send the whole sequence again: a STOP pressed again, or a new port under the same stop."""
+        """Send the whole sequence again: a STOP pressed again, or a new port under the same stop.
+
+        The limits of a stop under way run on: opening the port again and again cannot put them off.
+        """
         run = self._run
         if run is None:
             return
         for item in run.items:
-            item.is_echoed = item.is_verified = False
-            item.attempts = item.next_ns = 0
-            item.first_sent_ns = None
+            item.start_again()
+        if run.is_done:
+            run.limits_from_ns = now_ns
         run.position = 0
-        run.escalated_ns = now_ns
+        run.started_ns = now_ns
+        run.step_entered_ns = run.evidence_from_ns = run.still_since_ns = run.standstill_ns = None
         run.is_done = False
 
     def abandon(self) -> bool:
-        """End an S2 whose demand is zero already, because a new press took over; False for every other stop."""
-        if self._run is None or self._run.kind is not StopKind.S2 or self._run.is_done:
+        """End an S2 at standstill, because a new press took over; False for every other stop.
+
+        The drives are still enabled then: whoever calls this must go on to treat them as energised.
+        """
+        run = self._run
+        if run is None or run.kind is not StopKind.S2 or run.is_done or run.standstill_ns is None:
             return False
-        self._run.is_done = True
+        run.is_done = True
         return True
 
     def next_frame(self, now_ns: int) -> StopFrame | None:
         """The frame that wants the next bus slot, if any."""
+        return next(self.frames(now_ns), None)
+
+    def frames(self, now_ns: int) -> Iterator[StopFrame]:
+        """All frames that may go out now, the most urgent first: writes that were never sent, then repeats."""
         run = self._run
         if run is None or run.is_done:
-            return None
+            return
         self._advance(run, now_ns)
-        current = self._current_writes(run)
-        for item in current:
+        for item in self._current_writes(run):
             if item.attempts == 0:
-                return StopFrame(item.write, item.step, is_read_back=False)
+                yield item.write_frame()
         for item in self._opened(run):
             if not item.is_verified and now_ns >= item.next_ns:
-                if item.is_echoed:
-                    return StopFrame(item.read, item.step, is_read_back=True)
-                return StopFrame(item.write, item.step, is_read_back=False)
-        return None
+                yield item.wanted_frame()
 
     def complete(self, frame: StopFrame, result: ExchangeResult) -> None:
         """The outcome of a frame from `next_frame`; call `observe` afterwards for the consequences."""
         run = self._run
-        item = None if run is None else self._find(run, frame)
-        if run is None or item is None:
+        if run is None:
+            return
+        if not frame.is_read_back:
+            self._note_sent(run, result.sent_ns)
+        item = self._find(run, frame)
+        if item is None:
             return
         if frame.is_read_back:
             self._complete_read_back(run, item, result)
             return
-        if run.first_frame_ns is None:
-            run.first_frame_ns = result.sent_ns
         if item.first_sent_ns is None:
             item.first_sent_ns = result.sent_ns
         item.attempts += 1
@@ -214,7 +209,7 @@ class StopSequencer:
 
     # -- inner workings
 
-    def _begin(self, kind: StopKind, causes: tuple[Cause, ...], now_ns: int, *, before: "_Run | None") -> None:
+    def _begin(self, kind: StopKind, causes: tuple[Cause, ...], now_ns: int, *, before: "_Run | None") -> _Run:
         self._count += before is None
         steps = {
             StopKind.S0: self._config.s0_steps,
@@ -225,44 +220,29 @@ class StopSequencer:
         kept = () if before is None else tuple(
             cause for cause in (*before.causes, *before.extra_causes) if cause.code not in known
         )  # fmt: skip
-        self._run = _Run(
+        run = _Run(
             number=self._count,
             kind=kind,
             causes=causes + kept,
             detected_ns=now_ns if before is None else before.detected_ns,
             steps=steps,
-            items=[item for step in steps for item in self._items(step)],
+            items=[item for step in steps for item in stop_items(step, self._actuators)],
             predicted_ms=self._predicted_ms,
-            escalated_ns=now_ns,
-            first_frame_ns=None if before is None else before.first_frame_ns,
-            output_zero_ns=None if before is None else before.output_zero_ns,
-            is_not_confirmed=before is not None and before.is_not_confirmed,
-            is_judged=True,
+            started_ns=now_ns,
+            limits_from_ns=now_ns,
         )
+        if before is not None:
+            run.first_frame_ns, run.evidence_from_ns = before.first_frame_ns, before.evidence_from_ns
+            run.output_zero_ns, run.is_not_confirmed = before.output_zero_ns, before.is_not_confirmed
+        self._run = run
+        return run
 
-    def _items(self, step: StopStep) -> list[_Item]:
-        match step:
-            case StopStep.SETPOINT_ZERO:
-                return [
-                    _Item(step, drive.demand_zero(), ReadRegisters(drive.unit, drive.setpoint, 2), (0, 0), drive.number)
-                    for drive in self._actuators.drives
-                ]
-            case StopStep.DRIVES_OFF:
-                return [
-                    _Item(
-                        step,
-                        drive.output(enable=False, setpoint=0, linear_input=0),
-                        drive.read_output(),
-                        (0, 0, 0),
-                        drive.number,
-                    )
-                    for drive in self._actuators.drives
-                ]
-            case StopStep.BRAKE_ON:
-                brake = self._actuators.brake
-                return [_Item(step, brake.apply(), brake.read(), (brake.apply().word,))]
-            case StopStep.AWAIT_STANDSTILL | StopStep.HOLD:
-                return []
+    def _note_sent(self, run: _Run, sent_ns: int) -> None:
+        """A frame of an older stop, still on the wire when this one was tripped, is no frame of this one."""
+        if run.first_frame_ns is None and sent_ns >= run.detected_ns:
+            run.first_frame_ns = sent_ns
+        if run.evidence_from_ns is None and sent_ns >= run.started_ns:
+            run.evidence_from_ns = sent_ns
 
     def _advance(self, run: _Run, now_ns: int) -> None:
         """Leave every step that is over."""
@@ -281,23 +261,26 @@ class StopSequencer:
             return now_ns - run.step_entered_ns >= self._config.hold.ns
         return all(item.attempts > 0 for item in run.items if item.step is step)
 
-    def _current_writes(self, run: _Run) -> list[_Item]:
+    def _current_writes(self, run: _Run) -> list[StopItem]:
         if run.position >= len(run.steps):
             return []
         step = run.steps[run.position]
         return [item for item in run.items if item.step is step]
 
-    def _opened(self, run: _Run) -> list[_Item]:
+    def _opened(self, run: _Run) -> list[StopItem]:
         """Items whose first attempt is out."""
         return [item for item in run.items if item.attempts > 0]
 
-    def _find(self, run: _Run, frame: StopFrame) -> _Item | None:
+    def _find(self, run: _Run, frame: StopFrame) -> StopItem | None:
         for item in run.items:
             if frame.request == (item.read if frame.is_read_back else item.write):
                 return item
         return None
 
-    def _complete_read_back(self, run: _Run, item: _Item, result: ExchangeResult) -> None:
+    def _complete_read_back(self, run: _Run, item: StopItem, result: ExchangeResult) -> None:
+        if not item.is_echoed:
+            # Asked for before the sequence was started again: it shows nothing about the write that is still due.
+            return
         reply = result.reply
         if isinstance(reply, ReadReply) and reply.words == item.expected:
             item.is_verified = True
@@ -309,7 +292,7 @@ class StopSequencer:
         item.attempts += 1
         item.next_ns = self._repeat_ns(item, result.ended_ns)
 
-    def _repeat_ns(self, item: _Item, ended_ns: int) -> int:
+    def _repeat_ns(self, item: StopItem, ended_ns: int) -> int:
         """Repeats slow down to sixteen intervals, so that a dead module leaves the wire to the living."""
         return ended_ns + (self._config.repeat_interval.ns << min(item.attempts - 1, 4))
 
@@ -319,50 +302,57 @@ class StopSequencer:
         return all(drive.number in verified for drive in self._actuators.drives)
 
     def _judge_standstill(self, run: _Run, feedback: MotionFeedback, now_ns: int) -> None:
-        if run.standstill_ns is not None or run.first_frame_ns is None:
+        """Stillness must be shown by readings asked for at least `standstill_hold` apart: one reading is not enough."""
+        if run.standstill_ns is not None:
             return
-        requested_ns = feedback.velocity_requested_ns
-        is_after = requested_ns is not None and requested_ns > run.first_frame_ns
-        velocity = feedback.velocity_mm_s
-        is_still = velocity is not None and abs(velocity) <= self._config.standstill_mm_s
-        if not (is_after and is_still and feedback.are_outputs_still):
+        requested_ns = self._still_reading_ns(run, feedback)
+        if requested_ns is None:
             run.still_since_ns = None
         elif run.still_since_ns is None:
-            run.still_since_ns = now_ns
-        elif now_ns - run.still_since_ns >= self._config.standstill_hold.ns:
+            run.still_since_ns, run.still_requested_ns = now_ns, requested_ns
+        elif requested_ns - run.still_requested_ns >= self._config.standstill_hold.ns:
             # The time told is when the stillness began, not when it had lasted long enough.
             run.standstill_ns = run.still_since_ns
 
+    def _still_reading_ns(self, run: _Run, feedback: MotionFeedback) -> int | None:
+        """When a reading that shows stillness and counts was asked for."""
+        velocity, requested_ns = feedback.velocity_mm_s, feedback.velocity_requested_ns
+        if velocity is None or requested_ns is None or run.evidence_from_ns is None:
+            return None
+        is_still = abs(velocity) <= self._config.standstill_mm_s and feedback.are_outputs_still is True
+        return requested_ns if is_still and requested_ns > run.evidence_from_ns else None
+
     def _judge_limits(self, run: _Run, now_ns: int) -> None:
-        waited_ns = now_ns - run.escalated_ns
         if run.is_judged and self._is_read_back_late(run, now_ns):
-            self._escalate(run, CauseCode.STOP_UNVERIFIED, now_ns)
-        elif run.is_judged and run.standstill_ns is None and waited_ns > self._config.standstill_limit.ns:
-            self._escalate(run, CauseCode.STOP_LATE, now_ns)
-        active = self._run or run
-        if active.output_zero_ns is None and now_ns - active.detected_ns > self._config.not_confirmed_after.ns:
-            active.is_not_confirmed = True
+            run = self._escalate(run, CauseCode.STOP_UNVERIFIED, now_ns)
+        is_still_missing = run.standstill_ns is None and now_ns - run.limits_from_ns > self._config.standstill_limit.ns
+        if run.is_judged and is_still_missing:
+            run = self._escalate(run, CauseCode.STOP_LATE, now_ns)
+        if run.output_zero_ns is None and now_ns - run.detected_ns > self._config.not_confirmed_after.ns:
+            run.is_not_confirmed = True
 
     def _is_read_back_late(self, run: _Run, now_ns: int) -> bool:
         limit_ns = self._config.read_back_limit.ns
-        if run.first_frame_ns is None:
-            return now_ns - run.escalated_ns > limit_ns
+        if run.evidence_from_ns is None:
+            return now_ns - run.limits_from_ns > limit_ns
         return any(
-            not item.is_verified and item.first_sent_ns is not None and now_ns - item.first_sent_ns > limit_ns
+            not item.is_verified
+            and item.first_sent_ns is not None
+            and now_ns - max(item.first_sent_ns, run.limits_from_ns) > limit_ns
             for item in run.items
         )
 
-    def _escalate(self, run: _Run, code: CauseCode, now_ns: int) -> None:
+    def _escalate(self, run: _Run, code: CauseCode, now_ns: int) -> _Run:
+        """S0 for a milder stop; for S0 itself the alarm. The stop that is now under way is returned."""
         cause = Cause(code, now_ns, detail=self._lateness(run, code))
         if run.kind < StopKind.S0:
-            self._begin(StopKind.S0, (cause,), now_ns, before=run)
-            active = self._run
-            assert active is not None
-            active.is_not_confirmed = code is CauseCode.STOP_LATE
-            return
+            run = self._begin(StopKind.S0, (cause,), now_ns, before=run)
+            run.is_not_confirmed |= code is CauseCode.STOP_LATE
+            return run
         run.is_not_confirmed = True
         if code not in {known.code for known in (*run.causes, *run.extra_causes)}:
             run.extra_causes.append(cause)
+        return run
 
     def _lateness(self, run: _Run, code: CauseCode) -> str:
         if code is CauseCode.STOP_LATE:

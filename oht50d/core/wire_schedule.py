@@ -1,6 +1,6 @@
 """What goes out on the wire next, and what its outcome means (owner: the field bus driver; pure, time is an argument).
 
-Order (ARCHITECTURE, The wire): stop, identification, safety poll, motion write, set-up write, then the rest by earliest
+Order (ARCHITECTURE, The wire): stop, safety poll, identification, motion write, set-up write, then the rest by earliest
 deadline. The permit is checked here at the moment of encoding; when it runs out the schedule trips S1 by itself.
 """
 
@@ -12,22 +12,24 @@ from attrs import evolve, frozen
 from oht50d.codec.registers import decode_block
 from oht50d.core.actuators import Actuators
 from oht50d.core.drive_line import DriveLine
+from oht50d.core.drive_timeout import DriveTimeout
 from oht50d.core.fence import Fence
 from oht50d.core.module_link import ModuleLink
 from oht50d.core.motion_gate import MotionGate
 from oht50d.core.poll_plan import PollPlan, plan_blocks
 from oht50d.core.role_table import RoleTable
 from oht50d.core.safety_config import SafetyConfig
-from oht50d.core.stop_sequence import MotionFeedback, StopFrame, StopSequencer
-from oht50d.model.bus import BusRequest, ExchangeResult, Failure, ReadRegisters, ReadReply, WriteRegister
-from oht50d.model.motion import Cause, CauseCode, Decision, StopKind, StopReport
+from oht50d.core.stop_frames import StopFrame
+from oht50d.core.stop_sequence import MotionFeedback, StopSequencer
+from oht50d.core.wire_feedback import motion_feedback, residual_words
+from oht50d.model.bus import BusRequest, ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
+from oht50d.model.motion import Cause, CauseCode, Decision, Permit, StopKind, StopReport
 from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, PollClass, RegisterBlock
 
 IDENTITY_ROLE = "identity.type"
 PAUSE_NS = 1_000_000_000
 SAFETY_PAUSE_NS = 250_000_000
-STILL_OUTPUT = 2
-"""Reported drive speed (0..255) up to which an output counts as still."""
+RECHECK_NS = 1_000_000
 
 
 class Purpose(enum.Enum):
@@ -97,14 +99,12 @@ class WireSchedule:
         self.drive_line = DriveLine(actuators, self._gate, config.drive_timeout.ns * 2 // 5 if has_timeout else None)
         blocks = [block for module in maps for block in plan_blocks(module)]
         self._plan = PollPlan(blocks)
-        self._blocks = blocks
         self._identity_blocks = {b.unit: b for b in blocks if any(s.role == IDENTITY_ROLE for s in b.specs)}
         self._fence = Fence(times.max_late_ns)
         self._roles = RoleTable()
+        self._timeout = DriveTimeout(actuators, self._roles, config.drive_timeout)
         self._decision: Decision | None = None
         self._is_open = False
-        self._set_up_done = not has_timeout
-        self._set_up_sent_ns: int | None = None
         self.adopted_sequence = 0
 
     # -- what the outside says
@@ -113,10 +113,9 @@ class WireSchedule:
         """The port was opened: S0 to the bound addresses first, then everybody proves who he is."""
         self._is_open = True
         self.drive_line.forget()
-        self._set_up_done = self._actuators.timeout_register is None
+        self._timeout.forget()
         for link in self.links.values():
             link.forget_identity()
-            self._plan.expedite(link.module.address, now_ns)
         self.sequencer.secure_opening((cause,), now_ns)
 
     def close(self) -> None:
@@ -135,15 +134,16 @@ class WireSchedule:
     @property
     def is_set_up(self) -> bool:
         """True once the drives' communication time-out was written and read back, or the map has none."""
-        return self._set_up_done
+        return self._timeout.is_proven
 
     def take_over(self, decision: Decision, now_ns: int) -> bool:
         """Adopt the guardian's newest decision; True if it asks for a stop that is not under way."""
         self._decision = decision
         if decision.stop is not None:
             return self.trip(decision.stop, decision.stop_causes, now_ns)
-        if decision.permit is not None and decision.demand is not None:
-            self.sequencer.abandon()
+        if decision.permit is not None and decision.demand is not None and self.sequencer.abandon():
+            # Its drives are still enabled: without a permit they get a stop again.
+            self.drive_line.mark_energised()
         return False
 
     def trip(self, kind: StopKind, causes: tuple[Cause, ...], now_ns: int) -> bool:
@@ -159,18 +159,7 @@ class WireSchedule:
         report = self.sequencer.report
         if report is None or self._is_open or not self.sequencer.is_active:
             return report
-        return evolve(report, residual=self._residual())
-
-    def _residual(self) -> str:
-        """What keeps moving when no frame can be sent."""
-        velocity = self._roles.get("velocity.x")
-        speed = "unknown speed" if velocity is None else f"{velocity.value} mm/s when last measured"
-        if self._actuators.timeout_register is not None:
-            return f"No frame can be sent. The drives stop by their own time-out of {self._config.drive_timeout}; {speed}."
-        return (
-            f"No frame can be sent. These drives have no time-out and keep their last command: {speed}. "
-            "Press the red button."
-        )
+        return evolve(report, residual=residual_words(self._roles, self._actuators, self._config.drive_timeout))
 
     # -- the next slot
 
@@ -185,8 +174,8 @@ class WireSchedule:
         self.sequencer.observe(self._feedback(now_ns), now_ns)
         return (
             self._stop_slot(now_ns)
-            or self._identify_slot(now_ns)
             or self._urgent_poll(now_ns)
+            or self._identify_slot(now_ns)
             or self._motion_slot(now_ns)
             or self._set_up_slot(now_ns)
             or self._poll_slot(now_ns)
@@ -206,7 +195,9 @@ class WireSchedule:
             case Purpose.MOTION:
                 self._complete_motion(result)
             case Purpose.SET_UP:
-                self._complete_set_up(result)
+                self._timeout.complete(result.ended_ns)
+                for block in filter(self._timeout.is_read_by, self._plan.blocks):
+                    self._plan.expedite_block(block, result.ended_ns)
             case Purpose.POLL | Purpose.IDENTIFY:
                 return self._complete_block(slot, result)
             case Purpose.FENCE:
@@ -216,13 +207,17 @@ class WireSchedule:
     # -- slots by rank
 
     def _stop_slot(self, now_ns: int) -> Slot | None:
-        frame = self.sequencer.next_frame(now_ns)
-        if frame is None:
-            return None
-        if frame.is_read_back and not self._fence.is_free(frame.request, now_ns):
-            probe = self._fence.probe(frame.request.unit, now_ns)
-            return None if probe is None else Slot(probe, Purpose.FENCE, self._times.safety_ns)
-        return Slot(frame.request, Purpose.STOP, self._times.safety_ns, stop_frame=frame)
+        """Writes are exempt from the fence; a read-back that it holds up must not hold up the frames of other units."""
+        held_up: list[int] = []
+        for frame in self.sequencer.frames(now_ns):
+            if not frame.is_read_back or self._fence.is_free(frame.request, now_ns):
+                return Slot(frame.request, Purpose.STOP, self._times.safety_ns, stop_frame=frame)
+            held_up.append(frame.request.unit)
+        for unit in held_up:
+            probe = self._fence.probe(unit, now_ns)
+            if probe is not None and not self.links[unit].is_paused(now_ns):
+                return Slot(probe, Purpose.FENCE, self._times.safety_ns)
+        return None
 
     def _identify_slot(self, now_ns: int) -> Slot | None:
         """Modules that have not proved who they are; the safety module first."""
@@ -251,32 +246,22 @@ class WireSchedule:
         decision = self._decision
         if decision is None or decision.permit is None or decision.demand is None:
             return None
-        if self.sequencer.is_active or not decision.permit.is_valid(now_ns) or not self._set_up_done:
+        if self.sequencer.is_active or not decision.permit.is_valid(now_ns) or not self.is_set_up:
             return None
         request = self.drive_line.next_request(decision.demand, decision.permit, now_ns)
         if request is None or not self._gate.check(request, decision.permit, now_ns):
             return None
-        return self._fenced(Slot(request, Purpose.MOTION, self._times.other_ns), now_ns)
+        slot = self._fenced(Slot(request, Purpose.MOTION, self._times.other_ns), now_ns)
+        if slot is not None and slot.purpose is Purpose.MOTION:
+            self.drive_line.mark_energised()
+        return slot
 
     def _set_up_slot(self, now_ns: int) -> Slot | None:
         """Write the drives' communication time-out once the module is identified."""
-        unit, register = self._actuators.timeout_unit, self._actuators.timeout_register
-        if self._set_up_done or unit is None or register is None:
+        request = self._timeout.next_write(now_ns)
+        if request is None or request.unit in self._skipped(now_ns) or not self._gate.check(request, None, now_ns):
             return None
-        link = self.links[unit]
-        if not link.is_identified or link.is_paused(now_ns):
-            return None
-        reading = self._roles.get("drive.communication_timeout")
-        wanted = round(self._config.drive_timeout.ms)
-        if reading is not None and reading.raw == wanted and self._is_since_write(reading.requested_ns):
-            self._set_up_done = True
-            return None
-        if self._set_up_sent_ns is not None and now_ns - self._set_up_sent_ns < PAUSE_NS:
-            return None
-        return Slot(WriteRegister(unit, register, wanted), Purpose.SET_UP, self._times.other_ns)
-
-    def _is_since_write(self, requested_ns: int) -> bool:
-        return self._set_up_sent_ns is not None and requested_ns >= self._set_up_sent_ns
+        return Slot(request, Purpose.SET_UP, self._times.other_ns)
 
     # -- helpers
 
@@ -318,60 +303,57 @@ class WireSchedule:
             self._fence.answered(request)
 
     def _complete_motion(self, result: ExchangeResult) -> None:
-        if result.failure is Failure.ABANDONED:
-            return
         self.drive_line.complete(result)
         if self.drive_line.is_unknown:
             detail = f"unit {result.request.unit:#04x} did not answer a motion frame"
             self.trip(StopKind.S1, (Cause(CauseCode.MOTION_UNKNOWN, result.ended_ns, detail),), result.ended_ns)
-
-    def _complete_set_up(self, result: ExchangeResult) -> None:
-        self._set_up_sent_ns = result.ended_ns
-        register = self._actuators.timeout_register
-        for block in self._blocks:
-            if block.unit == result.request.unit and register in {spec.address for spec in block.specs}:
-                self._plan.expedite(block.unit, result.ended_ns)
 
     def _complete_block(self, slot: Slot, result: ExchangeResult) -> BlockReadings | None:
         block, reply = slot.block, result.reply
         assert block is not None
         link = self.links[block.unit]
         if not isinstance(reply, ReadReply):
-            if link.failures and not link.is_paused(result.ended_ns):
-                self._plan.expedite_block(block, result.ended_ns)
+            self._note_missed(slot, block, result)
             return None
         readings = decode_block(block, reply.words, requested_ns=result.sent_ns, received_ns=result.ended_ns)
-        if block is self._identity_blocks.get(block.unit) and not link.identify(readings):
-            link.resume_ns = result.ended_ns + link.pause_ns
-            return None
+        if block is self._identity_blocks.get(block.unit):
+            self._identify(link, readings)
         if not link.is_identified:
             return None
         self._roles.apply(readings)
         return readings
 
+    def _note_missed(self, slot: Slot, block: RegisterBlock, result: ExchangeResult) -> None:
+        """A lost reply is asked for again at once; a refusal is not, or a stubborn module would fill the wire."""
+        link = self.links[block.unit]
+        if not isinstance(result.reply, ExceptionReply):
+            self._plan.expedite_block(block, result.ended_ns)
+        elif slot.purpose is Purpose.IDENTIFY:
+            link.leave_alone(result.ended_ns)
+
+    def _identify(self, link: ModuleLink, readings: BlockReadings) -> None:
+        """Judge a block with an identity; everything about a module that is new on the wire is read at once."""
+        was_identified = link.is_identified
+        if not link.identify(readings):
+            link.leave_alone(readings.received_ns)
+        elif not was_identified:
+            self._plan.expedite(link.module.address, readings.received_ns)
+            if link.module.address == self._actuators.timeout_unit:
+                self._timeout.forget()
+
     def _watch_permit(self, now_ns: int) -> None:
         if not self.drive_line.is_energised or self.sequencer.is_active:
             return
         permit = None if self._decision is None else self._decision.permit
-        if permit is None or not permit.is_valid(now_ns):
+        if permit is None or not permit.is_valid(now_ns) or not self._is_same_way(permit):
             self.trip(StopKind.S1, (Cause(CauseCode.PERMIT_EXPIRED, now_ns, "sent by the bus owner itself"),), now_ns)
 
+    def _is_same_way(self, permit: Permit) -> bool:
+        """Energised drives are never told to reverse: the way back leads through a stop."""
+        return self.drive_line.commanded_direction in (0, permit.direction.value)
+
     def _feedback(self, now_ns: int) -> MotionFeedback:
-        """What is measured right now; a reading older than the moving loss limit counts as unknown."""
-        velocity = self._roles.get("velocity.x")
-        outputs = [self._roles.get(f"drive.{drive.number}.actual_speed") for drive in self._actuators.drives]
-        fresh = [
-            reading
-            for reading in (velocity, *outputs)
-            if reading is not None and reading.is_usable and reading.age_ns(now_ns) <= self._config.moving_loss.ns
-        ]
-        if velocity is None or len(fresh) != len(outputs) + 1:
-            return MotionFeedback(None, None, None)
-        return MotionFeedback(
-            velocity_mm_s=float(velocity.value),
-            velocity_requested_ns=min(reading.requested_ns for reading in fresh),
-            are_outputs_still=all(reading.raw <= STILL_OUTPUT for reading in fresh[1:]),
-        )
+        return motion_feedback(self._roles, self._actuators, now_ns, self._config.moving_loss.ns)
 
     @property
     def _is_moving(self) -> bool:
@@ -385,4 +367,6 @@ class WireSchedule:
             now_ns + 20_000_000,
         ]
         paused = [link.resume_ns for link in self.links.values() if link.is_paused(now_ns)]
-        return max(now_ns, min([moment for moment in times if moment is not None] + paused))
+        due_ns = min([moment for moment in times if moment is not None] + paused)
+        # What is due and cannot go out (a unit that must stay quiet) is looked at again soon, not in a busy loop.
+        return due_ns if due_ns > now_ns else now_ns + RECHECK_NS

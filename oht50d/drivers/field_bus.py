@@ -26,7 +26,8 @@ from oht50d.model.units import Duration
 BEGIN_LIMIT_NS = 10_000_000
 """A reply that has not begun this long after its earliest time is not waited for when a stop is pending."""
 
-
+GAP_LIMIT_NS = 50_000_000
+"""Loop gap beyond which input is thrown away (SAFETY.md, Permits)."""
 MAX_NOISE_WAITS = 20
 """Bound on waiting for a babbling line: 20 silences (35 ms at 115200), then the frame goes out all the same."""
 
@@ -92,6 +93,7 @@ class FieldBus:
         self._pending_has_begun = False
         self._line_free_ns = 0
         self._is_dirty = True
+        self._must_drain = False
         self._opened_ns: int | None = None
         self._last_valid_ns: int | None = None
         self._problem = ("closed", "")
@@ -130,8 +132,8 @@ class FieldBus:
         self._hurry()
 
     def discard_input(self) -> None:
-        """Throw away what waits in the tty: after a loop gap it may be seconds old."""
-        self._is_dirty = True
+        """Throw away what waits in the tty: after a loop gap it may be seconds old. Holds until it is drained."""
+        self._must_drain = True
 
     @property
     def stop_report(self) -> StopReport | None:
@@ -185,6 +187,9 @@ class FieldBus:
 
     async def _serve(self, link: ByteLink) -> None:
         while True:
+            # Silence first: the schedule is asked at the very moment of sending, so that no frame outlives a stop or
+            # its permit while the line has to be quiet.
+            await self._keep_silence(link)
             step = self._schedule.next(now_ns())
             self._report_stop()
             if isinstance(step, Idle):
@@ -208,7 +213,6 @@ class FieldBus:
         adu = encode_request(slot.request)
         client = ModbusClient()
         client.expect(slot.request)
-        await self._keep_silence(link)
         sent_ns = now_ns()
         self._early_frames += sent_ns < self._line_free_ns + self._silence_ns
         self._is_dirty = True
@@ -235,7 +239,9 @@ class FieldBus:
                     self._pending_has_begun = True
                     reply = client.receive_data(data)
                     if reply is not None:
-                        return reply, None
+                        # Seen this late, its age is unknown: this process was not running for a while.
+                        is_stale = now_ns() - deadline_ns > GAP_LIMIT_NS
+                        return (None, Failure.SILENT) if is_stale else (reply, None)
             except ReplyMismatch:
                 return None, Failure.MISMATCH
             except RemoteProtocolError:
@@ -250,10 +256,11 @@ class FieldBus:
         """Wait until the line was quiet for 3.5 characters; on a dirty line, until it *is* quiet."""
         await self._timer.wait_until_ns(self._line_free_ns + self._silence_ns)
         for _ in range(MAX_NOISE_WAITS):
-            if not self._is_dirty or link.drain_input() == 0:
-                return
+            if not (self._is_dirty or self._must_drain) or link.drain_input() == 0:
+                break
             self._line_free_ns = now_ns()
             await self._timer.wait_until_ns(self._line_free_ns + self._silence_ns)
+        self._must_drain = False
 
     def _hurry(self) -> None:
         """A stop wants the wire: wake an idle wait, shorten a wait for a reply that has not begun."""

@@ -243,9 +243,8 @@ class CommandDesk:
         kernel.authority.require(actor.name)
         limit_mm_s = self._config.uncommissioned_speed_mm_s
         if speed_mm_s is not None and not 0 < speed_mm_s <= limit_mm_s:
-            raise CommandRejected(
-                "SAFETY_VIOLATION", f"an uncommissioned robot jogs at most at {limit_mm_s:.0f} mm/s", {"field": "speed_mm_s"}
-            )  # fmt: skip
+            why = f"an uncommissioned robot jogs at most at {limit_mm_s:.0f} mm/s"
+            raise CommandRejected("SAFETY_VIOLATION", why, {"field": "speed_mm_s"})
         duty_ratio = self._config.jog.duty_ratio * (1.0 if speed_mm_s is None else speed_mm_s / limit_mm_s)
         if not kernel.lease.press(actor.name, MotionDemand(direction, duty_ratio), now_ns()):
             raise CommandRejected("CONFLICT", "let go of the button and press it again")

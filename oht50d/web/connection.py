@@ -4,7 +4,6 @@ Owner of the subscriptions and of the jog that this client holds. Losing the con
 jog; the lease in the daemon ends by itself even if this task cannot run.
 """
 
-import math
 from collections import deque
 
 import trio
@@ -20,7 +19,7 @@ from oht50d.web.outbox import Outbox
 from oht50d.web.present import STATUS_NAMES, stop_view
 from oht50d.web.stop import press_stop
 from oht50d.web.tokens import Identity
-from oht50d.web.topics import TICK_S, TopicEncoder, message
+from oht50d.web.topics import TICK_NS, TopicEncoder, message
 from oht50d.web.web_ports import WebPorts
 from oht50d.web.ws_messages import (
     ClientMessage,
@@ -160,8 +159,8 @@ class Connection:
 
     async def _tick(self) -> None:
         while True:
-            tick = math.floor(trio.current_time() / TICK_S) + 1
-            await trio.sleep_until(tick * TICK_S)
+            tick = now_ns() // TICK_NS + 1
+            await trio.sleep_until(tick * TICK_NS / 1e9)
             if self._ports.tokens.is_revoked(self._identity):
                 self._leave(BAD_TOKEN, "the session has ended")
             for topic in self._topics:

@@ -14,7 +14,7 @@ from oht50d.web.present_robot import status_view, telemetry_view
 from oht50d.web.present_safety import safety_view
 from oht50d.web.web_ports import WebPorts
 
-TICK_S = 0.1
+TICK_NS = 100_000_000
 TOPICS = ("robot_status", "safety", "telemetry", "lidar")
 _TICKS_PER_UNCHANGED_SCAN = 5
 _EVENTS: Mapping[str, str] = {

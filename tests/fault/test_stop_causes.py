@@ -6,14 +6,16 @@ The truth is the plant's own log over the simulator's control socket; the sum is
 import os
 import random
 import signal
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 from attrs import frozen
-from daemon_fixture import Daemon, Operator, until, wait_at_rest, wait_moving
+from daemon_fixture import Daemon, Operator, until, wait_at_rest
 from robot_fixture import SimulatedRobot
 
 from oht50d.app.config import load_config
@@ -23,7 +25,6 @@ from oht50d.core.reaction import ReactionSum
 
 REPEATS = int(os.environ.get("OHT50_STOP_REPEATS", "1"))
 """Rounds per cause: 1 in `./dev test`, 20 in `./dev soak`; the count is printed."""
-SETTLE_S = 0.4
 
 
 @frozen
@@ -78,7 +79,9 @@ async def moment_of(robot: SimulatedRobot, event: str, after_ns: int) -> int:
 
     async def find() -> int | None:
         log = (await robot.ask({"op": "log"}))["log"]
-        return next((row["monotonic_ns"] for row in log if row["event"] == event and row["monotonic_ns"] > after_ns), None)
+        return next(
+            (row["monotonic_ns"] for row in log if row["event"] == event and row["monotonic_ns"] > after_ns), None
+        )
 
     found: int = await until(find, f"{event} in the plant's log", 10)
     return found
@@ -106,10 +109,8 @@ async def test_the_plant_is_at_rest_within_the_sum(case: StopCase, tmp_path: Pat
 
 async def _run_case(case: StopCase, directory: Path, robot: SimulatedRobot, phase_s: float) -> None:
     async with Daemon.running(directory, robot) as daemon, Operator.signed_in(daemon) as operator:
-        await operator.prepare()
-        async with operator.jogging("forward"):
-            await wait_moving(robot)
-            await trio.sleep(SETTLE_S + phase_s)
+        async with operator.moving(robot):
+            await trio.sleep(phase_s)
             before = await robot.ask({"op": "plant"})
             await case.act(robot, daemon, operator)
             rest_ns = await moment_of(robot, "standstill", before["monotonic_ns"])
@@ -130,10 +131,12 @@ async def _run_case(case: StopCase, directory: Path, robot: SimulatedRobot, phas
 def _check_report(case: StopCase, stop: dict[str, Any]) -> None:
     """Detected, first frame, output zero, standstill: in this order, each told."""
     assert case.codes & {cause["code"] for cause in stop["causes"]}, stop
-    times = [stop[name] for name in ("first_frame_ms", "output_zero_ms", "standstill_ms")]
+    names = ("first_frame", "output_zero", "standstill")
+    times = [stop[name] for name in names]
     assert all(moment is not None for moment in times), stop
     assert 0 <= times[0] <= times[1] <= times[2], stop
-    print(f"{case.name}: {stop['kind']}, first frame {times[0]:.1f}, output zero {times[1]:.1f}, standstill {times[2]:.1f} ms")
+    told = ", ".join(f"{name} {moment:.1f}" for name, moment in zip(names, times, strict=True))
+    print(f"{case.name}: {stop['kind']}, ms after detection: {told}")
 
 
 async def _check_recorded(directory: Path, daemon: Daemon, robot: SimulatedRobot) -> None:
@@ -146,40 +149,69 @@ async def _check_recorded(directory: Path, daemon: Daemon, robot: SimulatedRobot
         assert {"first_frame_ms", "output_zero_ms", "standstill_ms"} <= set(finished[0]["details"])
 
 
-@pytest.mark.parametrize("maps", ["travel_motor_timeout.toml", "travel_motor.toml"])
-async def test_closed_pty(maps: str, tmp_path: Path) -> None:
-    """With the time-out the drives stop by themselves within the sum; without it the residual motion is shown."""
-    has_timeout = maps == "travel_motor_timeout.toml"
+@asynccontextmanager
+async def site(tmp_path: Path, maps: str) -> AsyncIterator[tuple[SimulatedRobot, Operator]]:
+    """A ready robot with a drive map; its drives have no time-out until the daemon writes one."""
     scenario = tmp_path / "site.toml"
     scenario.write_text(
         f'title = "site"\nseed = 3\n[hall]\nlength_mm = 11000\nwidth_mm = 3000\n[maps]\ntravel = "{maps}"\n'
         "[plant]\nstart_x_mm = 3000\n"
     )
     with SimulatedRobot.start(tmp_path, scenario) as robot:
-        async with Daemon.running(tmp_path / "daemon", robot, maps=maps) as daemon:
-            async with Operator.signed_in(daemon) as operator:
-                await operator.prepare()
-                async with operator.jogging("forward"):
-                    await wait_moving(robot)
-                    await trio.sleep(SETTLE_S)
-                    before = await robot.ask({"op": "plant"})
-                    trace_before = (await robot.ask({"op": "trace", "since": 0}))["next"]
-                    await robot.ask({"op": "fault", "kind": "hangup", "for_s": 2.0})
-                    await trio.sleep(1.0)
-                    residual = (await operator.safety())["last_stops"][-1]["residual"]
-                    during = await robot.ask({"op": "plant"})
-                    frames = (await robot.ask({"op": "trace", "since": trace_before}))["frames"]
-                assert "No frame can be sent" in residual
-                assert not [f for f in frames if f["way"] == "request" and f["monotonic_ns"] > before["monotonic_ns"] + 2e8]
-                if has_timeout:
-                    predicted = reaction_sum(tmp_path / "daemon", "bus closed, drives time out")
-                    rest_ns = await moment_of(robot, "standstill", before["monotonic_ns"])
-                    taken_ms = (rest_ns - before["monotonic_ns"]) / 1e6
-                    print(f"closed pty: at rest after {taken_ms:.0f} of {predicted.total_ms:.0f} ms")
-                    assert taken_ms <= predicted.total_ms
-                else:
-                    print(f"closed pty, no time-out: still {during['v_mm_s']:.0f} mm/s; shown: {residual}")
-                    assert during["v_mm_s"] > 40
-                await wait_at_rest(robot)
-                stop = await last_stop(operator)
-                assert stop["kind"] == "S0"
+        async with (
+            Daemon.running(tmp_path / "daemon", robot, maps=maps) as daemon,
+            Operator.signed_in(daemon) as operator,
+        ):
+            yield robot, operator
+
+
+@frozen
+class ClosedPty:
+    """What was seen after the bus pty was closed while moving, and what the operator was shown."""
+
+    before: dict[str, Any]
+    during: dict[str, Any]
+    requests: int
+    residual: str
+    stop: dict[str, Any]
+
+
+async def close_pty(robot: SimulatedRobot, operator: Operator) -> ClosedPty:
+    async with operator.moving(robot):
+        before = await robot.ask({"op": "plant"})
+        mark = (await robot.ask({"op": "trace", "since": 0}))["next"]
+        await robot.ask({"op": "fault", "kind": "hangup", "for_s": 2.0})
+        closed_ns = time.monotonic_ns()
+        await trio.sleep(1.0)
+        residual = (await operator.safety())["last_stops"][-1]["residual"]
+        during = await robot.ask({"op": "plant"})
+        frames = (await robot.ask({"op": "trace", "since": mark}))["frames"]
+    requests = [frame for frame in frames if frame["way"] == "request" and frame["monotonic_ns"] > closed_ns]
+    await wait_at_rest(robot)
+    return ClosedPty(before, during, len(requests), residual, await last_stop(operator))
+
+
+async def test_closed_pty_with_drive_timeout(tmp_path: Path) -> None:
+    """The drives stop by themselves within the sum; no frame reaches them; S0 on the next opening."""
+    async with site(tmp_path, "travel_motor_timeout.toml") as (robot, operator):
+        seen = await close_pty(robot, operator)
+        rest_ns = await moment_of(robot, "standstill", seen.before["monotonic_ns"])
+    predicted = reaction_sum(tmp_path / "daemon", "bus closed, drives time out")
+    taken_ms = (rest_ns - seen.before["monotonic_ns"]) / 1e6
+    print(
+        f"closed pty with time-out: at rest after {taken_ms:.0f} of {predicted.total_ms:.0f} ms; shown: {seen.residual}"
+    )
+    assert taken_ms <= predicted.total_ms
+    assert (seen.requests, seen.stop["kind"]) == (0, "S0")
+    assert "time-out" in seen.residual
+
+
+async def test_closed_pty_without_drive_timeout(tmp_path: Path) -> None:
+    """No frame can be sent: the residual motion is real, and it is shown; S0 on the next opening ends it."""
+    async with site(tmp_path, "travel_motor.toml") as (robot, operator):
+        seen = await close_pty(robot, operator)
+    print(f"closed pty, no time-out: still {seen.during['v_mm_s']:.0f} mm/s after 1 s; shown: {seen.residual}")
+    assert seen.during["v_mm_s"] > 40
+    assert (seen.requests, seen.stop["kind"]) == (0, "S0")
+    assert "No frame can be sent" in seen.residual
+    assert "red button" in seen.residual

@@ -1,0 +1,38 @@
+"""What the bus owner's own readings say about motion: for judging standstill, and in words (pure, no state)."""
+
+from oht50d.core.actuators import Actuators
+from oht50d.core.role_table import RoleTable
+from oht50d.core.stop_sequence import MotionFeedback
+from oht50d.model.units import Duration
+
+STILL_OUTPUT = 2
+"""Reported drive speed (0..255) up to which an output counts as still."""
+
+
+def motion_feedback(roles: RoleTable, actuators: Actuators, now_ns: int, limit_ns: int) -> MotionFeedback:
+    """Velocity and outputs if all of them are usable and not older than `limit_ns`; otherwise unknown."""
+    velocity = roles.get("velocity.x")
+    outputs = [roles.get(f"drive.{drive.number}.actual_speed") for drive in actuators.drives]
+    fresh = [
+        reading
+        for reading in (velocity, *outputs)
+        if reading is not None and reading.is_usable and reading.age_ns(now_ns) <= limit_ns
+    ]
+    if velocity is None or len(fresh) != len(outputs) + 1:
+        return MotionFeedback(None, None, None)
+    return MotionFeedback(
+        velocity_mm_s=float(velocity.value),
+        velocity_requested_ns=min(reading.requested_ns for reading in fresh),
+        are_outputs_still=all(reading.raw <= STILL_OUTPUT for reading in fresh[1:]),
+    )
+
+
+def residual_words(roles: RoleTable, actuators: Actuators, timeout: Duration) -> str:
+    """What keeps moving when no frame can be sent."""
+    velocity = roles.get("velocity.x")
+    speed = "unknown speed" if velocity is None else f"{velocity.value} mm/s when last measured"
+    if actuators.timeout_register is not None:
+        return f"No frame can be sent. The drives stop by their own time-out of {timeout}; {speed}."
+    return (
+        f"No frame can be sent. These drives have no time-out and keep their last command: {speed}. Press the red button."
+    )
