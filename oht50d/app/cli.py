@@ -79,9 +79,10 @@ def _with_configuration(arguments: argparse.Namespace) -> int:
     loaded = load_config(arguments.config, assignments=assignments, is_simulation=is_simulation)
     match arguments.command:
         case "check":
-            from oht50d.app.check import run_check
+            from oht50d.app.check import SECTIONS, run_check
+            from oht50d.app.check_safety import report_motion, report_plan, report_reaction
 
-            return run_check(loaded)
+            return run_check(loaded, (*SECTIONS, report_plan, report_reaction, report_motion))
         case "safe-stop":
             from oht50d.app import safe_stop
 

@@ -71,6 +71,7 @@ def find_actuators(maps: Iterable[ModuleMap], *, released_word: int | None) -> A
     maps = tuple(maps)
     travel = _only(maps, ModuleKind.TRAVEL)
     safety = _only(maps, ModuleKind.SAFETY)
+    _refuse_strays(maps, travel, safety)
     drive_roles = [role for role in travel.by_role if role.startswith("drive.") and role[6].isdigit()]
     numbers = sorted({int(role.split(".")[1]) for role in drive_roles})
     drives = tuple(_drive(travel, number) for number in numbers)
@@ -93,6 +94,17 @@ def _only(maps: tuple[ModuleMap, ...], kind: ModuleKind) -> ModuleMap:
     if len(found) != 1:
         raise ConfigError("modules", f"{len(found)} maps of kind {kind.value}", expected="exactly one")
     return found[0]
+
+
+def _refuse_strays(maps: tuple[ModuleMap, ...], travel: ModuleMap, safety: ModuleMap) -> None:
+    """A drive or a brake in any other map would not be part of the stop, so such a map is refused."""
+    for module in maps:
+        for role in module.by_role:
+            is_stray = (role.startswith("drive.") and module is not travel) or (
+                role == "brake.release" and module is not safety
+            )
+            if is_stray:
+                raise ConfigError(role, f"the stop does not cover this role in the map {module.title!r}")
 
 
 def _drive(travel: ModuleMap, number: int) -> Drive:

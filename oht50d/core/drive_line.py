@@ -56,8 +56,11 @@ class DriveLine:
         self._is_energised = False
 
     def next_request(self, demand: MotionDemand, permit: Permit, now_ns: int) -> BusRequest | None:
-        """The next motion frame on the way to `demand`; None if there is nothing to say."""
-        for request in self._sequence(demand, permit):
+        """The next motion frame on the way to `demand`; None if there is nothing to say or the brake is unknown."""
+        release = self._actuators.brake.release()
+        if release is None:
+            return None
+        for request in self._sequence(demand, permit, release):
             if self._acknowledged.get((request.unit, request.address)) != request:
                 return request
         return self._refresh(demand, permit, now_ns)
@@ -74,7 +77,7 @@ class DriveLine:
         self._acknowledged[(request.unit, request.address)] = request
         self._refreshed_ns[request.address] = result.ended_ns
 
-    def _sequence(self, demand: MotionDemand, permit: Permit) -> Iterator[BusRequest]:
+    def _sequence(self, demand: MotionDemand, permit: Permit, release: BusRequest) -> Iterator[BusRequest]:
         drives = self._actuators.drives
         for drive in drives:
             yield WriteRegister(drive.unit, drive.mode, int(self._gate.drive_mode))
@@ -83,9 +86,7 @@ class DriveLine:
         if not self._has_started():
             for drive in drives:
                 yield drive.output(enable=True, setpoint=0, linear_input=0)
-        release = self._actuators.brake.release()
-        if release is not None:
-            yield release
+        yield release
         for drive in drives:
             yield self._output(drive, demand, permit)
 

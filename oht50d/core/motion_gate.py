@@ -75,7 +75,7 @@ class MotionGate:
         count = len(request.words) if isinstance(request, WriteRegisters) else 1
         for address in range(request.address, request.address + count):
             spec = module.by_address.get(address)
-            if spec is None or spec.is_motion:
+            if spec is None or spec.is_motion or not spec.is_writable:
                 return True
         return False
 
@@ -107,4 +107,3 @@ class MotionGate:
     def _duty(self, setpoint: int, linear_input: int) -> float:
         """The duty that a pair of words could cause, whichever of the two the drive obeys."""
         return max(setpoint / FULL_SETPOINT, linear_input / FULL_LINEAR_PERCENT)
-

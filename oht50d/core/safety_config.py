@@ -30,6 +30,14 @@ def _at_most(limit: Duration) -> _Validator:
     return check
 
 
+def _between(low: Duration, high: Duration) -> _Validator:
+    def check(_: object, attribute: "Attribute[Any]", duration: Duration) -> None:
+        if not low.ns <= duration.ns <= high.ns:
+            raise ValueError(f"{attribute.name} must lie within {low} and {high}")
+
+    return check
+
+
 class BrakeWiring(enum.Enum):
     """Commissioned polarity of the brake relay; unknown wiring is never driven (SAFETY.md, Stopping)."""
 
@@ -61,16 +69,29 @@ def _sequence_is_complete(_: object, attribute: "Attribute[Any]", steps: tuple[S
         raise ValueError(f"{attribute.name} must hold brake_on and drives_off and each step once")
 
 
+_WAITING = frozenset({StopStep.AWAIT_STANDSTILL, StopStep.HOLD})
+
+
+def _begins_with_a_frame(_: object, attribute: "Attribute[Any]", steps: tuple[StopStep, ...]) -> None:
+    if not steps or steps[0] in _WAITING:
+        raise ValueError(f"{attribute.name} must begin with a step that sends a frame")
+
+
+def _never_waits(_: object, attribute: "Attribute[Any]", steps: tuple[StopStep, ...]) -> None:
+    if _WAITING & set(steps):
+        raise ValueError(f"{attribute.name} must act at once: it may not wait or hold")
+
+
 @frozen(kw_only=True)
 class StopConfig:
     """The stop sequences as site data: steps, order, hold and limits (SAFETY.md, Stopping)."""
 
     s0_steps: tuple[StopStep, ...] = field(
-        default=(StopStep.DRIVES_OFF, StopStep.BRAKE_ON), validator=_sequence_is_complete
+        default=(StopStep.DRIVES_OFF, StopStep.BRAKE_ON), validator=(_sequence_is_complete, _never_waits)
     )
     s1_steps: tuple[StopStep, ...] = field(
         default=(StopStep.SETPOINT_ZERO, StopStep.AWAIT_STANDSTILL, StopStep.BRAKE_ON, StopStep.DRIVES_OFF),
-        validator=_sequence_is_complete,
+        validator=(_sequence_is_complete, _begins_with_a_frame),
     )
     s2_steps: tuple[StopStep, ...] = field(
         default=(
@@ -80,15 +101,15 @@ class StopConfig:
             StopStep.BRAKE_ON,
             StopStep.DRIVES_OFF,
         ),
-        validator=_sequence_is_complete,
+        validator=(_sequence_is_complete, _begins_with_a_frame),
     )
     read_back_limit: Duration = field(default=_ms(300), validator=_at_most(_ms(300)))
     not_confirmed_after: Duration = field(default=_ms(500), validator=_at_most(_ms(500)))
-    standstill_limit: Duration = field(default=_ms(1500), validator=_positive_duration)
-    hold: Duration = field(default=_ms(2000), validator=_positive_duration)
-    standstill_mm_s: float = field(default=10.0, validator=_POSITIVE)
-    standstill_hold: Duration = field(default=_ms(100), validator=_positive_duration)
-    repeat_interval: Duration = field(default=_ms(40), validator=_positive_duration)
+    standstill_limit: Duration = field(default=_ms(1500), validator=_at_most(_ms(20_000)))
+    hold: Duration = field(default=_ms(2000), validator=_at_most(_ms(30_000)))
+    standstill_mm_s: float = field(default=10.0, validator=(_POSITIVE, validators.le(20.0)))
+    standstill_hold: Duration = field(default=_ms(100), validator=_between(_ms(100), _ms(1000)))
+    repeat_interval: Duration = field(default=_ms(40), validator=_between(_ms(10), _ms(100)))
     assumed_deceleration_mm_s2: float = field(default=200.0, validator=_POSITIVE)
     assumed_brake_delay: Duration = field(default=_ms(150), validator=_positive_duration)
 
@@ -119,11 +140,11 @@ class SafetyConfig:
     uncommissioned_speed_mm_s: float = field(default=100.0, validator=(_POSITIVE, validators.le(100.0)))
     brake_wiring: BrakeWiring = BrakeWiring.UNKNOWN
     drive_mode: DriveMode = DriveMode.LINEAR
-    drive_timeout: Duration = field(default=_ms(200), validator=_at_most(_ms(200)))
-    wrong_way_mm_s: float = field(default=30.0, validator=_POSITIVE)
+    drive_timeout: Duration = field(default=_ms(200), validator=_between(_ms(50), _ms(200)))
+    wrong_way_mm_s: float = field(default=30.0, validator=(_POSITIVE, validators.le(100.0)))
     disagreement_ratio: float = field(default=0.25, validator=(_POSITIVE, validators.le(0.5)))
-    disagreement_time: Duration = field(default=_ms(300), validator=_positive_duration)
-    reset_hold: Duration = field(default=_ms(1000), validator=_positive_duration)
+    disagreement_time: Duration = field(default=_ms(300), validator=_at_most(_ms(1000)))
+    reset_hold: Duration = field(default=_ms(1000), validator=_between(_ms(1000), _ms(5000)))
     stop: StopConfig = field(factory=StopConfig)
     jog: JogConfig = field(factory=JogConfig)
     zones: ZoneConfig = field(factory=ZoneConfig)

@@ -34,5 +34,6 @@ def residual_words(roles: RoleTable, actuators: Actuators, timeout: Duration) ->
     if actuators.timeout_register is not None:
         return f"No frame can be sent. The drives stop by their own time-out of {timeout}; {speed}."
     return (
-        f"No frame can be sent. These drives have no time-out and keep their last command: {speed}. Press the red button."
+        f"No frame can be sent. These drives have no time-out and keep their last command: {speed}. "
+        "Press the red button."
     )

@@ -15,7 +15,7 @@ RESET = "/api/v1/safety/reset"
 
 
 @pytest.fixture
-async def house(autojump_clock: trio.abc.Clock) -> FakeHouse:
+async def house() -> FakeHouse:
     return FakeHouse(config=WebConfig(cors_origins=("https://panel.example",)))
 
 
@@ -39,7 +39,7 @@ async def client(house):
         {"Content-Type": "application/json"},
     ],
 )
-async def test_stop_is_taken_from_everybody(house, client, headers) -> None:
+async def test_stop_is_taken_from_everybody(autojump_clock, house, client, headers) -> None:
     response = await client.post(STOP, headers={"Host": "robot.local:8000", **headers}, data=b"{broken")
     assert response.status_code == 200
     assert house.commander.stops == [(None, "http")]
@@ -56,7 +56,7 @@ async def test_stop_is_taken_from_everybody(house, client, headers) -> None:
         {"Sec-Fetch-Site": "cross-site"},
     ],
 )
-async def test_stop_from_a_foreign_page_is_turned_away(house, client, headers) -> None:
+async def test_stop_from_a_foreign_page_is_turned_away(autojump_clock, house, client, headers) -> None:
     response = await client.post(STOP, headers={"Host": "robot.local:8000", **headers})
     assert response.status_code == 403
     assert (await response.get_json())["error"]["code"] == "FOREIGN_ORIGIN"
@@ -64,18 +64,18 @@ async def test_stop_from_a_foreign_page_is_turned_away(house, client, headers) -
 
 
 @pytest.mark.parametrize("path", [STOP, "/api/v1/safety/emergency-stop", "/api/v1/safety/emergency"])
-async def test_stop_aliases_and_source(house, client, path) -> None:
+async def test_stop_aliases_and_source(autojump_clock, house, client, path) -> None:
     assert (await client.post(path, headers=house.headers("eyes"))).status_code == 200
     assert house.commander.stops == [("eyes", "http")]
 
 
-async def test_stop_with_a_body_above_the_limit_stops(house, client) -> None:
+async def test_stop_with_a_body_above_the_limit_stops(autojump_clock, house, client) -> None:
     assert (await client.post(STOP, data=b"x" * 200_000)).status_code == 200
     assert len(house.commander.stops) == 1
 
 
 @pytest.mark.parametrize("outcome", ["sent", "unknown", "rejected"])
-async def test_stop_that_is_not_read_back_fails_loudly(house, client, outcome) -> None:
+async def test_stop_that_is_not_read_back_fails_loudly(autojump_clock, house, client, outcome) -> None:
     house.commander.outcome = outcome
     response = await client.post(STOP)
     document = await response.get_json()
@@ -85,14 +85,14 @@ async def test_stop_that_is_not_read_back_fails_loudly(house, client, outcome) -
     assert document["data"]["first_frame"] == 4.1
 
 
-async def test_a_defect_behind_stop_is_never_a_success(house, client) -> None:
+async def test_a_defect_behind_stop_is_never_a_success(autojump_clock, house, client) -> None:
     house.commander.error = RuntimeError("a defect")
     response = await client.post(STOP)
     assert response.status_code == 503
     assert (await response.get_json())["error"]["code"] == "ESTOP_NOT_DELIVERED"
 
 
-async def test_stop_as_a_plain_form_answers_a_page(house, client) -> None:
+async def test_stop_as_a_plain_form_answers_a_page(autojump_clock, house, client) -> None:
     headers = {"Accept": "text/html,application/xhtml+xml", "Content-Type": "application/x-www-form-urlencoded"}
     response = await client.post(STOP, headers=headers)
     body = await response.get_data(as_text=True)
@@ -104,7 +104,7 @@ async def test_stop_as_a_plain_form_answers_a_page(house, client) -> None:
     assert "NOT CONFIRMED" in await response.get_data(as_text=True)
 
 
-async def test_stop_reaches_the_commander_although_the_client_hangs_up(house) -> None:
+async def test_stop_reaches_the_commander_although_the_client_hangs_up(autojump_clock, house) -> None:
     house.commander.stop_takes_s = 0.5
     app = create_app(house.ports)
     events = iter([{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}])
@@ -134,13 +134,13 @@ async def test_stop_reaches_the_commander_although_the_client_hangs_up(house) ->
     assert house.commander.stops == [(None, "http")]
 
 
-async def test_control_stop_needs_no_login(house, client) -> None:
+async def test_control_stop_needs_no_login(autojump_clock, house, client) -> None:
     response = await client.post(CONTROL, json={"command": "stop"})
     assert response.status_code == 200
     assert house.commander.stops == [(None, "http")]
 
 
-async def test_arm_and_disarm_carry_the_claim(house, client) -> None:
+async def test_arm_and_disarm_carry_the_claim(autojump_clock, house, client) -> None:
     armed = await client.post(
         CONTROL, headers=house.headers(), json={"command": "arm", "boot_id": BOOT_ID, "epoch": 1, "force": True}
     )
@@ -174,7 +174,7 @@ async def test_arm_and_disarm_carry_the_claim(house, client) -> None:
         (b'{"command": "reset"}', "command"),
     ],
 )
-async def test_malformed_control_names_code_and_field(house, client, body, field) -> None:
+async def test_malformed_control_names_code_and_field(autojump_clock, house, client, body, field) -> None:
     response = await client.post(CONTROL, headers=house.headers(), data=body)
     document = await response.get_json()
     assert response.status_code == 422
@@ -182,7 +182,7 @@ async def test_malformed_control_names_code_and_field(house, client, body, field
     assert document["error"]["details"]["field"] == field
 
 
-async def test_move_is_refused_honestly(house, client) -> None:
+async def test_move_is_refused_honestly(autojump_clock, house, client) -> None:
     response = await client.post(CONTROL, headers=house.headers(), json={"command": "move", "parameters": {"speed": 1}})
     document = await response.get_json()
     assert response.status_code == 409
@@ -207,7 +207,7 @@ async def test_viewer_may_not_command_and_commands_are_limited(autojump_clock) -
     assert (await client.post(CONTROL, headers=house.headers(), json={"command": "stop"})).status_code == 200
 
 
-async def test_a_switched_off_account_may_not_command(house, client) -> None:
+async def test_a_switched_off_account_may_not_command(autojump_clock, house, client) -> None:
     headers = house.headers()
     assert (await client.post(CONTROL, headers=headers, json={"command": "pause"})).status_code == 200
     house.accounts.accounts["ops"] = Account("ops", Role.OPERATOR, False)
@@ -215,7 +215,7 @@ async def test_a_switched_off_account_may_not_command(house, client) -> None:
     assert (await client.post(CONTROL, headers=headers, json={"command": "pause"})).status_code == 401
 
 
-async def test_reset_is_a_hold_and_a_release(house, client) -> None:
+async def test_reset_is_a_hold_and_a_release(autojump_clock, house, client) -> None:
     claim = {"boot_id": BOOT_ID, "epoch": 1}
     held = await client.post(RESET, headers=house.headers(), json={"action": "hold", **claim})
     hold_id = (await held.get_json())["data"]["hold_id"]
@@ -239,13 +239,13 @@ async def test_reset_is_a_hold_and_a_release(house, client) -> None:
         ({"action": "hold", "boot_id": BOOT_ID}, "epoch"),
     ],
 )
-async def test_malformed_reset_names_the_field(house, client, body, field) -> None:
+async def test_malformed_reset_names_the_field(autojump_clock, house, client, body, field) -> None:
     response = await client.post(RESET, headers=house.headers(), json=body)
     assert response.status_code == 422
     assert (await response.get_json())["error"]["details"]["field"] == field
 
 
-async def test_login_refresh_once_and_logout(house, client) -> None:
+async def test_login_refresh_once_and_logout(autojump_clock, house, client) -> None:
     login = await (
         await client.post("/api/v1/auth/login", json={"username": "ops", "password": PASSWORD, "remember_me": True})
     ).get_json()
@@ -263,7 +263,7 @@ async def test_login_refresh_once_and_logout(house, client) -> None:
     assert last.status_code == 401
 
 
-async def test_a_refresh_token_used_twice_ends_the_session(house, client) -> None:
+async def test_a_refresh_token_used_twice_ends_the_session(autojump_clock, house, client) -> None:
     first = house.ports.tokens.issue(house.accounts.accounts["ops"])
     good = await client.post("/api/v1/auth/refresh", json={"refresh_token": first.refresh_token})
     access = (await good.get_json())["access_token"]
@@ -273,7 +273,7 @@ async def test_a_refresh_token_used_twice_ends_the_session(house, client) -> Non
     assert response.status_code == 401
 
 
-async def test_wrong_passwords_lock_and_unknown_users_look_alike(client) -> None:
+async def test_wrong_passwords_lock_and_unknown_users_look_alike(autojump_clock, client) -> None:
     answers = []
     for username in ("ops", "nobody"):
         body = {"username": username, "password": "wrong password!"}
@@ -282,7 +282,7 @@ async def test_wrong_passwords_lock_and_unknown_users_look_alike(client) -> None
     assert answers == [[401] * 5 + [429]] * 2
 
 
-async def test_one_time_link_signs_in_once_and_grows_old(house, client) -> None:
+async def test_one_time_link_signs_in_once_and_grows_old(autojump_clock, house, client) -> None:
     token = house.one_time.issue(Account("boss", Role.ADMIN, True))
     first = await client.post("/api/v1/auth/one-time", json={"token": token})
     assert (await first.get_json())["user"]["role"] == "admin"
@@ -292,7 +292,7 @@ async def test_one_time_link_signs_in_once_and_grows_old(house, client) -> None:
     assert (await client.post("/api/v1/auth/one-time", json={"token": late})).status_code == 401
 
 
-async def test_access_life_is_monotonic(house, client) -> None:
+async def test_access_life_is_monotonic(autojump_clock, house, client) -> None:
     headers = house.headers()
     house.wall_s += 10_000_000
     assert (await client.get("/api/v1/auth/me", headers=headers)).status_code == 200
@@ -301,14 +301,14 @@ async def test_access_life_is_monotonic(house, client) -> None:
     assert (await client.get("/api/v1/auth/me", headers=headers)).status_code == 401
 
 
-async def test_cors_only_for_configured_origins(client) -> None:
+async def test_cors_only_for_configured_origins(autojump_clock, client) -> None:
     ours = await client.options(STOP, headers={"Origin": "https://panel.example"})
     assert ours.headers["Access-Control-Allow-Origin"] == "https://panel.example"
     foreign = await client.options(STOP, headers={"Origin": "https://evil.example"})
     assert "Access-Control-Allow-Origin" not in foreign.headers
 
 
-async def test_chain_open_is_an_emergency(house, client) -> None:
+async def test_chain_open_is_an_emergency(autojump_clock, house, client) -> None:
     safety = house.hub.current().modules[1]
     opened = evolve(safety, readings={
         name: evolve(item, value=True) if item.role == "chain.open" else item for name, item in safety.readings.items()

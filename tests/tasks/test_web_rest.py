@@ -15,7 +15,7 @@ from oht50d.web.app_config import WebConfig
 
 
 @pytest.fixture
-async def house(autojump_clock: trio.abc.Clock) -> FakeHouse:
+async def house() -> FakeHouse:
     return FakeHouse()
 
 
@@ -24,14 +24,14 @@ async def client(house):
     return create_app(house.ports).test_client()
 
 
-async def test_health_paths_need_no_login_and_tell_the_same(client) -> None:
+async def test_health_paths_need_no_login_and_tell_the_same(autojump_clock, client) -> None:
     for path in ("/health", "/health/live", "/health/ready", "/ready", "/health/startup", "/startup"):
         response = await client.get(path)
         assert response.status_code == 200, path
         assert (await response.get_json())["checks"]["bus"]["ok"] is True
 
 
-async def test_not_ready_names_cause_and_remedy(house, client) -> None:
+async def test_not_ready_names_cause_and_remedy(autojump_clock, house, client) -> None:
     house.is_ready = False
     for path in ("/ready", "/health/ready"):
         response = await client.get(path)
@@ -43,7 +43,7 @@ async def test_not_ready_names_cause_and_remedy(house, client) -> None:
     assert (await client.get("/health/live")).status_code == 200
 
 
-async def test_success_envelope_and_request_id(house, client) -> None:
+async def test_success_envelope_and_request_id(autojump_clock, house, client) -> None:
     response = await client.get("/api/v1/robot/status", headers={**house.headers(), "X-Request-ID": "abc-1"})
     document = await response.get_json()
     assert {"success", "data", "message", "timestamp", "request_id"} <= set(document)
@@ -52,7 +52,7 @@ async def test_success_envelope_and_request_id(house, client) -> None:
     assert document["timestamp"].endswith("Z")
 
 
-async def test_error_envelope_repeats_the_message_as_detail(client) -> None:
+async def test_error_envelope_repeats_the_message_as_detail(autojump_clock, client) -> None:
     response = await client.get("/api/v1/robot/status", headers={"X-Request-ID": "not a good id"})
     document = await response.get_json()
     assert response.status_code == 401
@@ -79,7 +79,7 @@ async def test_error_envelope_repeats_the_message_as_detail(client) -> None:
         "/api/v1/auth/me",
     ],
 )
-async def test_reading_needs_a_login_and_every_answer_is_strict_json(house, client, path) -> None:
+async def test_reading_needs_a_login_and_every_answer_is_strict_json(autojump_clock, house, client, path) -> None:
     house.hub.scan = room_scan(now_ns(), 1)
     assert (await client.get(path)).status_code == 401
     response = await client.get(path, headers=house.headers("eyes"))
@@ -87,7 +87,7 @@ async def test_reading_needs_a_login_and_every_answer_is_strict_json(house, clie
     json.loads(await response.get_data(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
 
 
-async def test_status_says_why_it_cannot_move(house, client) -> None:
+async def test_status_says_why_it_cannot_move(autojump_clock, house, client) -> None:
     house.hub.publish(**_fields(with_obstacle(house.hub.current())))
     view = (await (await client.get("/api/v1/robot/status", headers=house.headers())).get_json())["data"]
     assert view["status"] == "safe"
@@ -101,7 +101,7 @@ async def test_status_says_why_it_cannot_move(house, client) -> None:
     assert zone["remedy"]
 
 
-async def test_unknown_is_null_and_stale_is_said(house, client) -> None:
+async def test_unknown_is_null_and_stale_is_said(autojump_clock, house, client) -> None:
     await trio.sleep(10)
     house.hub.publish(modules=tuple(m for m in modules(0) if m.kind is not ModuleKind.DOCK))
     view = (await (await client.get("/api/v1/robot/status", headers=house.headers())).get_json())["data"]
@@ -112,7 +112,7 @@ async def test_unknown_is_null_and_stale_is_said(house, client) -> None:
     assert view["safety_status"] == "UNAVAILABLE"
 
 
-async def test_safety_status_has_times_evidence_and_the_failsafe_table(house, client) -> None:
+async def test_safety_status_has_times_evidence_and_the_failsafe_table(autojump_clock, house, client) -> None:
     house.hub.publish(**_fields(with_obstacle(house.hub.current())))
     view = (await (await client.get("/api/v1/safety/status", headers=house.headers())).get_json())["data"]
     stop = view["last_stops"][0]
@@ -125,7 +125,7 @@ async def test_safety_status_has_times_evidence_and_the_failsafe_table(house, cl
     assert view["emergency_stop"] is False
 
 
-async def test_modules_and_registers(house, client) -> None:
+async def test_modules_and_registers(autojump_clock, house, client) -> None:
     listed = (await (await client.get("/api/v1/modules", headers=house.headers())).get_json())["data"]
     assert [module["address"] for module in listed["modules"]] == ["0x02", "0x03", "0x04", "0x05"]
     for spelling in ("2", "0x02", "0X2"):
@@ -147,13 +147,13 @@ async def test_modules_and_registers(house, client) -> None:
         ("/api/v1/nowhere", 404, "NOT_FOUND"),
     ],
 )
-async def test_wrong_paths(house, client, path, status, code) -> None:
+async def test_wrong_paths(autojump_clock, house, client, path, status, code) -> None:
     response = await client.get(path, headers=house.headers())
     document = await response.get_json()
     assert (response.status_code, document["error"]["code"]) == (status, code)
 
 
-async def test_no_scan_is_503_with_cause(house, client) -> None:
+async def test_no_scan_is_503_with_cause(autojump_clock, house, client) -> None:
     house.hub.publish(lidar=evolve(house.hub.current().lidar, cause="no device", remedy="Plug it in."))
     response = await client.get("/api/v1/lidar/scan", headers=house.headers())
     document = await response.get_json()
@@ -162,7 +162,7 @@ async def test_no_scan_is_503_with_cause(house, client) -> None:
     assert document["error"]["details"]["remedy"] == "Plug it in."
 
 
-async def test_scan_leaves_out_points_without_return_and_tells_its_age(house, client) -> None:
+async def test_scan_leaves_out_points_without_return_and_tells_its_age(autojump_clock, house, client) -> None:
     house.hub.scan = room_scan(now_ns(), 7)
     await trio.sleep(2)
     view = (await (await client.get("/api/v1/lidar/scan", headers=house.headers())).get_json())["data"]
@@ -173,7 +173,7 @@ async def test_scan_leaves_out_points_without_return_and_tells_its_age(house, cl
     assert view["age_ms"] >= 2000
 
 
-async def test_history_passes_a_bounded_question(house, client) -> None:
+async def test_history_passes_a_bounded_question(autojump_clock, house, client) -> None:
     query = "start_time=2030-01-31T13:00:00%2B01:00&end_time=2030-01-31T12:30:00Z&interval=1m&limit=50"
     response = await client.get(f"/api/v1/telemetry/history?{query}", headers=house.headers())
     assert (await response.get_json())["data"]["records"][0]["values"] == {"battery_level": 81.0}
@@ -197,26 +197,26 @@ async def test_history_passes_a_bounded_question(house, client) -> None:
         ("end_time=0001-01-01T00:00:00%2B23:00", "end_time"),
     ],
 )
-async def test_malformed_history_questions_name_the_field(house, client, query, field) -> None:
+async def test_malformed_history_questions_name_the_field(autojump_clock, house, client, query, field) -> None:
     response = await client.get(f"/api/v1/telemetry/history?{query}", headers=house.headers())
     document = await response.get_json()
     assert response.status_code == 422
     assert document["error"]["details"]["field"] == field
 
 
-async def test_memory_that_is_down_is_503(house, client) -> None:
+async def test_memory_that_is_down_is_503(autojump_clock, house, client) -> None:
     house.history.error = StoreError("database is locked")
     response = await client.get("/api/v1/telemetry/history", headers=house.headers())
     assert response.status_code == 503
     assert "database is locked" in (await response.get_json())["detail"]
 
 
-async def test_events_page_backwards(house, client) -> None:
+async def test_events_page_backwards(autojump_clock, house, client) -> None:
     response = await client.get("/api/v1/events?limit=5&before_seq=2", headers=house.headers())
     assert [event["seq"] for event in (await response.get_json())["data"]["events"]] == [1]
 
 
-async def test_security_headers_and_static_page(client) -> None:
+async def test_security_headers_and_static_page(autojump_clock, client) -> None:
     response = await client.get("/")
     body = await response.get_data(as_text=True)
     assert response.status_code == 200
@@ -247,7 +247,7 @@ async def test_rate_limit_spares_stop_health_and_metrics(autojump_clock) -> None
     assert (await client.get("/api/v1/robot/status", headers=headers)).status_code == 200
 
 
-async def test_metrics_text(house, client) -> None:
+async def test_metrics_text(autojump_clock, house, client) -> None:
     await client.get("/api/v1/robot/status")
     text = await (await client.get("/metrics")).get_data(as_text=True)
     assert 'http_requests_total{status="401"} 1.0' in text

@@ -20,7 +20,7 @@ CLAIM = {"boot_id": BOOT_ID, "epoch": 2}
 
 
 @pytest.fixture
-async def house(autojump_clock: trio.abc.Clock) -> FakeHouse:
+async def house() -> FakeHouse:
     return FakeHouse()
 
 
@@ -52,21 +52,21 @@ async def armed(house: FakeHouse, holder: str = "ops") -> None:
 
 
 @pytest.mark.parametrize("query", ["", "?token=", "?token=rubbish", "?token=a.b.c"])
-async def test_a_bad_token_is_closed_with_4001(house, query) -> None:
+async def test_a_bad_token_is_closed_with_4001(autojump_clock, house, query) -> None:
     async with create_app(house.ports).test_client().websocket(f"/ws{query}") as socket:
         with pytest.raises(WebsocketDisconnectError) as closed:
             await socket.receive()
         assert closed.value.args == (4001,)
 
 
-async def test_a_refresh_token_does_not_open_a_socket(house) -> None:
+async def test_a_refresh_token_does_not_open_a_socket(autojump_clock, house) -> None:
     token = house.ports.tokens.issue(house.accounts.accounts["ops"]).refresh_token
     async with create_app(house.ports).test_client().websocket(f"/ws?token={token}") as socket:
         with pytest.raises(WebsocketDisconnectError):
             await socket.receive()
 
 
-async def test_subscribed_topics_come_ten_times_a_second(house) -> None:
+async def test_subscribed_topics_come_ten_times_a_second(autojump_clock, house) -> None:
     async with connected(house) as socket:
         await socket.send_json({"type": "subscribe", "subscription_type": "robot_status"})
         confirmed = await wait_for(socket, "subscription_confirmed")
@@ -81,7 +81,7 @@ async def test_subscribed_topics_come_ten_times_a_second(house) -> None:
         await wait_for(socket, "unsubscription_confirmed")
 
 
-async def test_an_unchanged_snapshot_grows_old_on_the_wire(house) -> None:
+async def test_an_unchanged_snapshot_grows_old_on_the_wire(autojump_clock, house) -> None:
     async with connected(house) as socket:
         await socket.send_json({"type": "subscribe", "subscription_type": "safety"})
         ages = [(await wait_for(socket, "safety_update"))["data"]["age_ms"] for _ in range(5)]
@@ -89,7 +89,7 @@ async def test_an_unchanged_snapshot_grows_old_on_the_wire(house) -> None:
         assert ages[-1] - ages[0] >= 350
 
 
-async def test_a_scan_is_sent_once_and_then_only_ages(house) -> None:
+async def test_a_scan_is_sent_once_and_then_only_ages(autojump_clock, house) -> None:
     house.hub.scan = room_scan(now_ns(), 5)
     async with connected(house) as socket:
         await socket.send_json({"type": "subscribe", "subscription_type": "lidar"})
@@ -106,7 +106,7 @@ async def test_a_scan_is_sent_once_and_then_only_ages(house) -> None:
         assert trio.current_time() - began <= 0.2
 
 
-async def test_two_clients_are_sent_the_same_text(house) -> None:
+async def test_two_clients_are_sent_the_same_text(autojump_clock, house) -> None:
     app = create_app(house.ports)
     async with connected(house, app=app) as one, connected(house, "eyes", app=app) as two:
         texts = []
@@ -119,7 +119,7 @@ async def test_two_clients_are_sent_the_same_text(house) -> None:
         assert texts[0] & texts[1]
 
 
-async def test_state_changes_and_stops_are_events(house) -> None:
+async def test_state_changes_and_stops_are_events(autojump_clock, house) -> None:
     async with connected(house) as socket:
         await socket.send_json({"type": "ping", "sent": 1.5})
         assert (await wait_for(socket, "pong"))["sent"] == 1.5
@@ -133,7 +133,7 @@ async def test_state_changes_and_stops_are_events(house) -> None:
         assert told["data"]["standstill"] is None
 
 
-async def test_jog_echoes_nonces_and_ends_with_the_lease(house) -> None:
+async def test_jog_echoes_nonces_and_ends_with_the_lease(autojump_clock, house) -> None:
     await armed(house)
     async with connected(house) as socket:
         await socket.send_json({"type": "jog_press", "direction": "forward", **CLAIM})
@@ -153,7 +153,7 @@ async def test_jog_echoes_nonces_and_ends_with_the_lease(house) -> None:
         assert "lease" in (await wait_for(socket, "jog_ended"))["message"]
 
 
-async def test_release_ends_a_jog(house) -> None:
+async def test_release_ends_a_jog(autojump_clock, house) -> None:
     await armed(house)
     async with connected(house) as socket:
         await socket.send_json({"type": "jog_press", "direction": "reverse", **CLAIM})
@@ -163,7 +163,7 @@ async def test_release_ends_a_jog(house) -> None:
         assert house.commander.jog is None
 
 
-async def test_a_lost_connection_lets_go(house) -> None:
+async def test_a_lost_connection_lets_go(autojump_clock, house) -> None:
     await armed(house)
     async with connected(house) as socket:
         await socket.send_json({"type": "jog_press", "direction": "forward", **CLAIM})
@@ -172,14 +172,14 @@ async def test_a_lost_connection_lets_go(house) -> None:
     assert house.commander.jog is None
 
 
-async def test_closing_a_tab_that_never_jogged_disturbs_nobody(house) -> None:
+async def test_closing_a_tab_that_never_jogged_disturbs_nobody(autojump_clock, house) -> None:
     await armed(house)
     async with connected(house):
         pass
     assert house.commander.released_holders == []
 
 
-async def test_nonces_go_to_the_one_who_jogs_only(house) -> None:
+async def test_nonces_go_to_the_one_who_jogs_only(autojump_clock, house) -> None:
     await armed(house)
     app = create_app(house.ports)
     async with connected(house, app=app) as jogger, connected(house, "boss", app=app) as watcher:
@@ -209,7 +209,7 @@ async def test_nonces_go_to_the_one_who_jogs_only(house) -> None:
         ('{"type": "ping", "filler": "' + "x" * 5000 + '"}', "INVALID_COMMAND", "body"),
     ],
 )
-async def test_malformed_messages_are_answered_with_code_and_field(house, said, code, field) -> None:
+async def test_malformed_messages_are_answered_with_code_and_field(autojump_clock, house, said, code, field) -> None:
     async with connected(house) as socket:
         await socket.send(said)
         error = await wait_for(socket, "error")
@@ -217,7 +217,7 @@ async def test_malformed_messages_are_answered_with_code_and_field(house, said, 
         assert error["details"].get("field") == field
 
 
-async def test_five_errors_in_a_minute_close(house) -> None:
+async def test_five_errors_in_a_minute_close(autojump_clock, house) -> None:
     async with connected(house) as socket:
         for _ in range(4):
             await socket.send("{")
@@ -233,7 +233,7 @@ async def test_five_errors_in_a_minute_close(house) -> None:
         assert closed.value.args == (1008,)
 
 
-async def test_viewer_may_not_jog_but_may_stop(house) -> None:
+async def test_viewer_may_not_jog_but_may_stop(autojump_clock, house) -> None:
     async with connected(house, "eyes") as socket:
         await socket.send_json({"type": "jog_press", "direction": "forward", **CLAIM})
         assert (await wait_for(socket, "error"))["code"] == "INSUFFICIENT_PERMISSIONS"
@@ -243,7 +243,7 @@ async def test_viewer_may_not_jog_but_may_stop(house) -> None:
         assert house.commander.stops == [("eyes", "ws")]
 
 
-async def test_a_stop_that_waits_does_not_delay_a_release(house) -> None:
+async def test_a_stop_that_waits_does_not_delay_a_release(autojump_clock, house) -> None:
     await armed(house)
     house.commander.stop_takes_s = 30
     async with connected(house) as socket:
@@ -258,7 +258,7 @@ async def test_a_stop_that_waits_does_not_delay_a_release(house) -> None:
         assert len(house.commander.stops) == 3
 
 
-async def test_a_session_that_ends_closes_its_socket(house) -> None:
+async def test_a_session_that_ends_closes_its_socket(autojump_clock, house) -> None:
     pair = house.ports.tokens.issue(house.accounts.accounts["ops"])
     async with create_app(house.ports).test_client().websocket(f"/ws?token={pair.access_token}") as socket:
         await socket.receive_json()
@@ -269,7 +269,7 @@ async def test_a_session_that_ends_closes_its_socket(house) -> None:
         assert closed.value.args == (4001,)
 
 
-async def test_a_client_that_does_not_read_is_let_go_and_its_jog_first(house) -> None:
+async def test_a_client_that_does_not_read_is_let_go_and_its_jog_first(autojump_clock, house) -> None:
     await armed(house)
     async with connected(house) as socket:
         await socket.send_json({"type": "jog_press", "direction": "forward", **CLAIM})
@@ -295,7 +295,7 @@ async def test_clients_are_bounded_per_user_and_in_all(autojump_clock) -> None:
             pass
 
 
-async def test_a_switched_off_account_opens_no_socket(house) -> None:
+async def test_a_switched_off_account_opens_no_socket(autojump_clock, house) -> None:
     token = house.token("ops")
     house.accounts.accounts["ops"] = Account("ops", Role.OPERATOR, False)
     async with create_app(house.ports).test_client().websocket(f"/ws?token={token}") as socket:
