@@ -156,6 +156,8 @@ class Bench:
     readings: list[BlockReadings] = field(factory=list)
     reports: list[StopReport] = field(factory=list)
     on_open: Callable[[], Awaitable[None]] | None = None
+    on_readings: Callable[[BlockReadings], None] = field(default=lambda _readings: None)
+    on_report: Callable[[StopReport], None] = field(default=lambda _report: None)
     bus: FieldBus = field(init=False)
 
     @property
@@ -167,6 +169,14 @@ class Bench:
             await self.on_open()
         self.lines.append(MemoryLine(self.modules, self.rules))
         return self.line
+
+    def publish(self, readings: BlockReadings) -> None:
+        self.readings.append(readings)
+        self.on_readings(readings)
+
+    def publish_stop(self, report: StopReport) -> None:
+        self.reports.append(report)
+        self.on_report(report)
 
     async def until(self, is_reached: Callable[[], bool], limit_s: float = 30.0) -> None:
         """Let mock time pass until it is so; fails after `limit_s` of mock time."""
@@ -213,7 +223,5 @@ def make_bench(
     }
     bench = Bench(maps, actuators, schedule, modules)
     bus_config = BusConfig(serial=SerialPortConfig(port="/dev/ttyMEMORY", baud=BAUD))
-    bench.bus = FieldBus(
-        bus_config, schedule, MockTimer(), bench.open_port, bench.readings.append, bench.reports.append
-    )  # fmt: skip
+    bench.bus = FieldBus(bus_config, schedule, MockTimer(), bench.open_port, bench.publish, bench.publish_stop)
     return bench

@@ -39,6 +39,7 @@ from oht50d.model.errors import LinkError, StoreError
 from oht50d.model.motion import Cause, CauseCode, StopKind, StopPhase
 from oht50d.services.local_desk import LocalDesk
 from oht50d.web.app import create_app
+from oht50d.web.metrics_app import create_metrics_app
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class House:
         self.metrics = Metrics(version=oht50d.__version__)
         self.rooms: Rooms | None = None
         self.listener: socket.socket | None = None
+        self._metrics_listener: socket.socket | None = None
         self._notifier = Notifier.from_environment()
         self._stop_requested = trio.Event()
         self._control_scope = trio.CancelScope()
@@ -103,7 +105,7 @@ class House:
         try:
             self.rooms = build_rooms(self.config, spool, self.metrics, boot_id, users_file=self._users_file)
             _prepare_accounts(self.rooms)
-            self.listener = open_listener(self.config.web.host, self.config.web.port)
+            self._open_listeners()
             async with trio.open_nursery() as outermost:
                 await self._start_outermost(outermost, self.rooms)
                 await self._run_wire(self.rooms, task_status)
@@ -121,6 +123,12 @@ class House:
         except StoreError as problem:
             _log.error("running without a memory: %s", problem, extra={"event": "memory.absent"})
             return NoMemory(str(problem))
+
+    def _open_listeners(self) -> None:
+        web = self.config.web
+        self.listener = open_listener(web.host, web.port)
+        if web.metrics_port is not None:
+            self._metrics_listener = open_listener(web.host, web.metrics_port)
 
     async def _start_outermost(self, nursery: trio.Nursery, rooms: Rooms) -> None:
         if self._site is not None:
@@ -198,7 +206,19 @@ class House:
         async def local_socket() -> None:
             await serve_local(local, desk)
 
-        return [("web server", web), ("local socket", local_socket)]
+        return [("web server", web), ("local socket", local_socket), *self._metrics_tasks()]
+
+    def _metrics_tasks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        """The second listener, only where a site has asked for it."""
+        listener = self._metrics_listener
+        if listener is None:
+            return []
+        app = create_metrics_app(self.metrics)
+
+        async def metrics() -> None:
+            await serve_web(app, listener, self.config.web, self._stop_requested.wait)
+
+        return [("metrics server", metrics)]
 
     async def _stop_in_order(self, rooms: Rooms, wire_scope: trio.CancelScope) -> None:
         """Bus first and alone; then the outer ring, the control ring, and the wire last."""
@@ -262,8 +282,9 @@ class House:
     def _close(self) -> None:
         if self.rooms is not None:
             self.rooms.timer.close()
-        if self.listener is not None:
-            self.listener.close()
+        for listener in (self.listener, self._metrics_listener):
+            if listener is not None:
+                listener.close()
         self._notifier.close()
 
 

@@ -1,0 +1,40 @@
+// Words and numbers for people. Unknown is "unknown", never a number.
+
+export function age(ms) {
+  if (ms === null || ms === undefined) return "never";
+  if (ms < 1000) return `${Math.round(ms)} ms ago`;
+  if (ms < 120000) return `${(ms / 1000).toFixed(1)} s ago`;
+  return `${Math.round(ms / 60000)} min ago`;
+}
+
+export function number(value, digits, unit) {
+  if (value === null || value === undefined || typeof value !== "number") return "unknown";
+  return `${value.toFixed(digits)} ${unit}`;
+}
+
+export function metres(mm) {
+  return mm === null || mm === undefined ? "unknown" : `${(mm / 1000).toFixed(2)} m`;
+}
+
+export function milliseconds(value) {
+  return value === null || value === undefined ? "not reached" : `${value.toFixed(0)} ms`;
+}
+
+// Degrees clockwise from the front, as a person would say them.
+export function bearing(angleDeg) {
+  const signed = ((angleDeg + 540) % 360) - 180;
+  if (Math.abs(signed) < 0.5) return "straight ahead";
+  return `${Math.abs(signed).toFixed(0)}° ${signed > 0 ? "right" : "left"}`;
+}
+
+export const STATES = {
+  BOOT: "Starting", INIT: "Starting", IDLE: "Ready, standing", MOVE: "Moving", DOCK: "Docking", PAUSED: "Paused",
+  CONFIG: "Service", FAULT: "Fault", ESTOP: "Emergency stop", SAFE: "Locked", SHUTDOWN: "Shutting down",
+};
+
+export const STOP_KINDS = { S0: "S0, power cut", S1: "S1, braked down", S2: "S2, held" };
+
+export const PHASES = {
+  idle: "not begun", sending: "being sent", stopping: "STOPPING: read back, not at rest yet",
+  standstill: "at rest, measured", not_confirmed: "NOT CONFIRMED: press the red button",
+};
