@@ -29,14 +29,14 @@ def maps_with_40_registers(directory: Path) -> Path:
     for source in (ROOT / "config" / "modules").glob("*.toml"):
         text = source.read_text(encoding="utf-8")
         if source.name == "power.toml":
-            head_, _, tail = text.rpartition("]")
+            registers, end_of_array, pairs = text.partition("\n]\n")
             rows = [
                 f'  {{ address = {REGISTERS_40 + n:#06x}, name = "bench_{n}", type = "{kind}", scale = 0.1, unit = "V", '
                 f'access = "ro", poll = "inputs", description = "bench" }},'
                 for n in range(40)
                 for kind in [("uint16", "int16", "uint16")[n % 3]]
             ]
-            text = head_ + "\n".join(rows) + "\n]" + tail
+            text = registers + "\n" + "\n".join(rows) + end_of_array + pairs
         (directory / source.name).write_text(text, encoding="utf-8")
     return directory
 

@@ -12,6 +12,7 @@ from bus_fakes import MS, SAFETY, Bench, make_bench
 
 from oht50d.app.rooms import SnapshotShelf
 from oht50d.clock import now_ns
+from oht50d.core.history import PurgeReport
 from oht50d.core.robot_state import RobotState, Simulation
 from oht50d.core.safety_config import BrakeWiring, SafetyConfig
 from oht50d.core.safety_kernel import SafetyKernel
@@ -57,9 +58,9 @@ class Store:
             self.last_batch = batch
         self.rows.extend(rows)
 
-    async def purge(self, *_: object, **__: object) -> int:
+    async def purge(self) -> PurgeReport:
         await trio.lowlevel.checkpoint()
-        return 0
+        return PurgeReport()
 
     def events(self, kind: str) -> list[EventRow]:
         return [row for row in self.rows if isinstance(row, EventRow) and row.kind == kind]
@@ -69,6 +70,7 @@ class Store:
 class Control:
     """Everything between the line and the people."""
 
+    config: SafetyConfig
     bench: Bench
     kernel: SafetyKernel
     state: RobotState
@@ -94,9 +96,7 @@ class Control:
             at_ns = now_ns()
             if not self.is_lidar_dead:
                 self.guardian.accept_lidar_status(
-                    LidarStatus(
-                        LidarLinkState.SCANNING, last_byte_ns=at_ns, last_turn_ns=at_ns, turn_period_ns=TURN_NS
-                    )
+                    LidarStatus(LidarLinkState.SCANNING, last_byte_ns=at_ns, last_turn_ns=at_ns, turn_period_ns=TURN_NS)
                 )
                 self.guardian.accept_sectors(
                     [
@@ -140,7 +140,7 @@ def make_control() -> Control:
     guardian.on_button = commander.press_button
     guardian.on_gap = bench.bus.discard_input
     bench.on_readings, bench.on_report = guardian.accept_block, guardian.accept_stop
-    return Control(bench, kernel, state, guardian, commander, snapshots, recorder, store)
+    return Control(config, bench, kernel, state, guardian, commander, snapshots, recorder, store)
 
 
 def utc_now() -> str:

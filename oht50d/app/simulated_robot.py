@@ -46,7 +46,7 @@ def choose_site(config: Config) -> SimulatedSite:
     except ConfigError as problem:
         why = "no such scenario"
         raise ConfigError("robot.scenario", why, expected="a file of config/scenarios", found=name) from problem
-    return SimulatedSite(scenario, config.robot.runtime_dir / "simulator")
+    return SimulatedSite(scenario, (config.robot.runtime_dir / "simulator").resolve())
 
 
 def adapt(config: Config, site: SimulatedSite) -> Config:

@@ -100,8 +100,10 @@ class Guardian:
             at_ns = now_ns()
             self.step(at_ns - tick_ns if is_tick else 0)
             if is_tick:
-                # A late tick is not made up for: the next one is a whole step away.
-                tick_ns = max(tick_ns + self._config.step.ns, at_ns)
+                tick_ns += self._config.step.ns
+                if tick_ns <= at_ns:
+                    # A tick that was missed is not made up for: the next one is a whole step away.
+                    tick_ns = at_ns + self._config.step.ns
 
     async def _wait(self, tick_ns: int) -> bool:
         """True if the tick came, False if an input did. Always yields to the other tasks at least once."""
