@@ -16,6 +16,7 @@ from oht50d.core.history import PurgeReport
 from oht50d.core.robot_state import RobotState, Simulation
 from oht50d.core.safety_config import BrakeWiring, SafetyConfig
 from oht50d.core.safety_kernel import SafetyKernel
+from oht50d.model.accounts import Role
 from oht50d.model.errors import StoreError
 from oht50d.model.lidar import LidarLinkState, LidarStatus, SectorReport
 from oht50d.model.motion import MachineState
@@ -23,7 +24,7 @@ from oht50d.model.records import EventRow, Row
 from oht50d.services.commander import CommandDesk
 from oht50d.services.guardian import Guardian
 from oht50d.services.hub import Journal
-from oht50d.services.ports import Actor, Claim, Role
+from oht50d.services.ports import Actor, Claim
 from oht50d.services.recorder import Recorder
 from oht50d.services.snapshots import Identity, SnapshotMaker
 

@@ -95,7 +95,9 @@ def stop_report(now_ns: int = START_NS, **changes: Any) -> StopReport:
     return evolve(good, **changes)
 
 
-def drive(number: int, now_ns: int, *, enable: int = 0, direction: int = 0, speed: int = 0, error: int = 0) -> DriveFeedback:
+def drive(
+    number: int, now_ns: int, *, enable: int = 0, direction: int = 0, speed: int = 0, error: int = 0
+) -> DriveFeedback:
     def of(word: int) -> RoleReading:
         return reading(word, now_ns)
 

@@ -7,15 +7,17 @@ const KEYS = [" ", "Enter"];
 // onUp(isDeliberate): true for a finger or key lifted on the button, false for anything that tore it away.
 export function HoldButton({ label, hint, className, disabled, onDown, onUp, pressed }) {
   const isHeld = useRef(false);
+  const acts = useRef(null);
+  acts.current = { onDown, onUp };
   const down = () => {
     if (isHeld.current || disabled) return;
     isHeld.current = true;
-    onDown();
+    acts.current.onDown();
   };
   const up = (isDeliberate) => {
     if (!isHeld.current) return;
     isHeld.current = false;
-    onUp(isDeliberate);
+    acts.current.onUp(isDeliberate);
   };
   useEffect(() => {
     const torn = () => up(false);
@@ -29,7 +31,7 @@ export function HoldButton({ label, hint, className, disabled, onDown, onUp, pre
       window.removeEventListener("pagehide", torn);
       document.removeEventListener("visibilitychange", hidden);
     };
-  });
+  }, []);
   useEffect(() => {
     if (disabled) up(false);
   }, [disabled]);

@@ -1,0 +1,123 @@
+// The LiDAR picture: front is up. Colour only for points inside a zone, and the same points stand in the text.
+
+import { Evidence } from "./panels.js";
+import { age } from "./format.js";
+import { html, useEffect, useRef } from "./vendor/standalone.module.js";
+
+const REACH_MM = 2600;
+const RINGS = [[500, "stop 0.5 m"], [1000, "slow 1.0 m"], [2000, "watch 2.0 m"]];
+const BODY_MM = { length: 800, width: 600 };
+const INK = { ground: "#d4d6d8", ring: "#8a9096", body: "#5a6066", point: "#2b3137", stop: "#b3001b", slow: "#8a4b00" };
+
+export function Lidar({ lidar, safety }) {
+  const canvas = useRef(null);
+  useEffect(() => {
+    if (canvas.current) paint(canvas.current, lidar.scan_data, safety);
+  }, [lidar.scan_data, safety]);
+  const { status, scan_data: scan } = lidar;
+  return html`<section class="panel" aria-labelledby="lidar-title">
+    <h2 id="lidar-title">LiDAR</h2>
+    ${status.state !== "scanning" && html`<p class="alarm-line">■ ${status.state.replace("_", " ").toUpperCase()}:
+      ${status.cause || "cause unknown"} → ${status.remedy || "look at its cable"}</p>`}
+    <canvas ref=${canvas} role="img" aria-label=${spoken(safety)}></canvas>
+    <p class="quiet">Front is up. ${status.model || "unknown model"}${status.is_simulated ? " (simulated)" : ""},
+      ${status.scan_frequency ? `${status.scan_frequency.toFixed(1)} turns/s` : "not turning"},
+      last turn ${scan ? age(scan.age_ms) : "never"}${scan && scan.quality === "stale" ? ", OLD PICTURE" : ""}.</p>
+    ${safety.zones.length === 0 ? html`<p>No zone is violated.</p>`
+      : safety.zones.map((hit) => html`<${Evidence} key=${`${hit.zone}/${hit.sector}`} hit=${hit} />`)}
+  </section>`;
+}
+
+function spoken(safety) {
+  if (safety.zones.length === 0) return "LiDAR picture, no zone is violated";
+  return `LiDAR picture, violated: ${safety.zones.map((hit) => `${hit.zone} zone`).join(", ")}`;
+}
+
+function paint(canvas, scan, safety) {
+  const size = Math.min(canvas.clientWidth, 420);
+  const ratio = window.devicePixelRatio || 1;
+  canvas.width = canvas.height = Math.round(size * ratio);
+  const pen = canvas.getContext("2d");
+  pen.scale((size * ratio) / (2 * REACH_MM), (size * ratio) / (2 * REACH_MM));
+  pen.translate(REACH_MM, REACH_MM);
+  const pixel = (2 * REACH_MM) / size;
+  pen.fillStyle = INK.ground;
+  pen.fillRect(-REACH_MM, -REACH_MM, 2 * REACH_MM, 2 * REACH_MM);
+  paintSectors(pen, pixel, safety.sectors);
+  paintRings(pen, pixel);
+  paintBody(pen, pixel);
+  if (scan) paintPoints(pen, pixel, scan);
+  for (const hit of safety.zones) paintHit(pen, pixel, hit);
+}
+
+function place(angleDeg, distanceMm) {
+  const angle = (angleDeg * Math.PI) / 180;
+  return [Math.sin(angle) * distanceMm, -Math.cos(angle) * distanceMm];
+}
+
+// The rim: a thin line where the sector was seen, dashes where it was not.
+function paintSectors(pen, pixel, sectors) {
+  const step = (2 * Math.PI) / sectors.length;
+  pen.lineWidth = 5 * pixel;
+  for (const sector of sectors) {
+    const from = sector.index * step - Math.PI / 2;
+    const isSeen = sector.quality === "good" && sector.age_ms < 1000;
+    pen.strokeStyle = isSeen ? "#aab0b5" : "#5a6066";
+    pen.setLineDash(isSeen ? [] : [4 * pixel, 6 * pixel]);
+    pen.beginPath();
+    pen.arc(0, 0, REACH_MM - 60, from + 0.01, from + step - 0.01);
+    pen.stroke();
+  }
+  pen.setLineDash([]);
+}
+
+function paintRings(pen, pixel) {
+  pen.strokeStyle = INK.ring;
+  pen.fillStyle = INK.body;
+  pen.lineWidth = pixel;
+  pen.font = `${11 * pixel}px system-ui, sans-serif`;
+  pen.textAlign = "center";
+  for (const [radius, label] of RINGS) {
+    pen.beginPath();
+    pen.arc(0, 0, radius, 0, 2 * Math.PI);
+    pen.stroke();
+    pen.fillText(label, 0, radius + 14 * pixel);
+  }
+}
+
+function paintBody(pen, pixel) {
+  pen.fillStyle = "#b9bdc1";
+  pen.strokeStyle = INK.body;
+  pen.lineWidth = 1.5 * pixel;
+  pen.fillRect(-BODY_MM.width / 2, -BODY_MM.length / 2, BODY_MM.width, BODY_MM.length);
+  pen.strokeRect(-BODY_MM.width / 2, -BODY_MM.length / 2, BODY_MM.width, BODY_MM.length);
+  pen.fillStyle = INK.body;
+  pen.beginPath();
+  pen.moveTo(0, -BODY_MM.length / 2 + 60);
+  pen.lineTo(90, -BODY_MM.length / 2 + 220);
+  pen.lineTo(-90, -BODY_MM.length / 2 + 220);
+  pen.fill();
+}
+
+function paintPoints(pen, pixel, scan) {
+  pen.fillStyle = scan.quality === "stale" ? "#9aa0a6" : INK.point;
+  scan.angles_ddeg.forEach((angle, index) => {
+    if (scan.distances_mm[index] > REACH_MM * 1.4) return;
+    const [x, y] = place(angle / 10, scan.distances_mm[index]);
+    pen.fillRect(x - pixel, y - pixel, 2 * pixel, 2 * pixel);
+  });
+}
+
+// A violated point is a filled square for a stop zone and a ring for the others: shape as well as colour.
+function paintHit(pen, pixel, hit) {
+  const isStop = hit.zone.includes("stop");
+  pen.fillStyle = pen.strokeStyle = isStop ? INK.stop : INK.slow;
+  pen.lineWidth = 2 * pixel;
+  for (const point of hit.points) {
+    const [x, y] = place(point.angle_deg, point.distance_mm);
+    if (isStop) pen.fillRect(x - 4 * pixel, y - 4 * pixel, 8 * pixel, 8 * pixel);
+    pen.beginPath();
+    pen.arc(x, y, 7 * pixel, 0, 2 * Math.PI);
+    pen.stroke();
+  }
+}

@@ -1,0 +1,133 @@
+// What the robot says about itself: state and why, stops, modules, battery, events.
+
+import { PHASES, STATES, STOP_KINDS, age, bearing, metres, milliseconds, number } from "./format.js";
+import { html } from "./vendor/standalone.module.js";
+
+export function State({ status }) {
+  const isStop = status.stop && status.stop.phase !== "standstill" && status.stop.phase !== "idle";
+  return html`<section class="panel wide" aria-labelledby="state-title">
+    <h2 id="state-title">State</h2>
+    <div role="status" aria-live="polite">
+      <p class="state">${STATES[status.state] || status.state} <span class="code">${status.state}</span></p>
+      ${isStop && html`<p class="alarm-line">■ ${PHASES[status.stop.phase]}</p>`}
+      <p class="sentence">${status.why.can_move ? "▶ " : "■ "}${status.why.sentence}</p>
+    </div>
+    <dl class="numbers">
+      <div><dt>Speed</dt><dd>${number(status.velocity_mm_s, 0, "mm/s")}</dd></div>
+      <div><dt>Limit</dt><dd>${number(status.speed_limit_mm_s, 0, "mm/s")}</dd></div>
+      <div><dt>Position</dt><dd>${metres(status.position_mm)}</dd></div>
+      <div><dt>Commissioned</dt><dd>${status.is_commissioned ? "yes" : "no: hold-to-run only"}</dd></div>
+    </dl>
+  </section>`;
+}
+
+function gathered(why) {
+  const found = new Map();
+  for (const [kind, list] of [["STOPS", why.stopping], ["LOCKED", why.latched], ["NOT ALLOWED", why.inhibits]]) {
+    for (const cause of list) {
+      const key = `${cause.code}/${cause.hit ? `${cause.hit.zone}/${cause.hit.sector}` : ""}`;
+      const known = found.get(key);
+      if (known) known.kinds.push(kind);
+      else found.set(key, { ...cause, key, kinds: [kind] });
+    }
+  }
+  return [...found.values()];
+}
+
+export function Why({ status }) {
+  const causes = gathered(status.why);
+  if (causes.length === 0) return null;
+  return html`<section class="panel wide" aria-labelledby="why-title">
+    <h2 id="why-title">Why it does not move</h2>
+    <ul class="causes">${causes.map((cause) => html`<li key=${cause.key} class=${cause.stop ? "cause hard" : "cause"}>
+      <p class="cause-title"><span class="badge">${cause.stop ? "■" : "▲"} ${cause.kinds.join(", ")}</span>
+        ${cause.title}</p>
+      ${cause.hit ? html`<${Evidence} hit=${cause.hit} />` : cause.detail && html`<p>${cause.detail}</p>`}
+      <p class="remedy">→ ${cause.remedy}</p>
+    </li>`)}</ul>
+  </section>`;
+}
+
+export function Evidence({ hit }) {
+  const points = hit.points.map((point) => `${metres(point.distance_mm)} ${bearing(point.angle_deg)}`);
+  return html`<p class="evidence"><b>${hit.zone} zone</b> (${metres(hit.limit_mm)}): nearest ${metres(hit.nearest_mm)},
+    seen ${age(hit.age_ms)}, by ${points.length === 1 ? "1 point" : `${points.length} points`}: ${points.join("; ")}.</p>`;
+}
+
+export function Stops({ safety }) {
+  const stops = [...(safety.stop ? [safety.stop] : []), ...safety.last_stops.slice().reverse()]
+    .filter((stop, place, all) => all.findIndex((other) => other.number === stop.number) === place).slice(0, 3);
+  return html`<section class="panel" aria-labelledby="stops-title">
+    <h2 id="stops-title">Last stops</h2>
+    ${stops.length === 0 && html`<p>None since the daemon started.</p>`}
+    ${stops.map((stop) => html`<article key=${stop.number} class="stop-report">
+      <p><b>No. ${stop.number}</b>, ${STOP_KINDS[stop.kind] || stop.kind}, ${age(stop.age_ms)}<br />
+        <span class=${stop.phase === "not_confirmed" ? "alarm-line" : ""}>
+          ${stop.phase === "not_confirmed" ? "■ " : ""}${PHASES[stop.phase]}</span><br />
+        ${stop.causes.map((cause) => cause.title).join("; ")}</p>
+      <dl class="numbers tight">
+        <div><dt>Detected</dt><dd>0 ms</dd></div>
+        <div><dt>First frame</dt><dd>${milliseconds(stop.first_frame)}</dd></div>
+        <div><dt>Output zero</dt><dd>${milliseconds(stop.output_zero)}</dd></div>
+        <div><dt>Standstill</dt><dd>${milliseconds(stop.standstill)}</dd></div>
+      </dl>
+      ${stop.predicted_ms !== null && html`<p class="quiet">Predicted at most ${milliseconds(stop.predicted_ms)}.</p>`}
+      ${stop.residual && html`<p class="alarm-line">▲ ${stop.residual}</p>`}
+    </article>`)}
+  </section>`;
+}
+
+export function Modules({ telemetry }) {
+  const { bus, modules } = telemetry;
+  return html`<section class="panel" aria-labelledby="modules-title">
+    <h2 id="modules-title">Modules</h2>
+    ${!bus.is_open && html`<p class="alarm-line">■ Field bus closed: ${bus.cause} → ${bus.remedy}</p>`}
+    <table><thead><tr><th>Module</th><th>State</th><th>Heard</th></tr></thead>
+      <tbody>${modules.map((module) => html`<tr key=${module.addr}>
+        <td>${module.name} <span class="code">${module.address}</span></td>
+        <td class=${module.is_online ? "" : "alarm-line"}>${module.is_online ? "online" : "■ OFFLINE"}
+          ${module.problem && html`<br /><span class="quiet">${module.problem}</span>`}</td>
+        <td>${age(module.last_seen_ms)}</td></tr>`)}</tbody></table>
+    <p class="quiet">${bus.port}${bus.is_simulated ? " (simulated)" : ""}, ${bus.transactions} exchanges</p>
+  </section>`;
+}
+
+const BANDS = { soc: [20, 100, "%", 0], voltage: [24, 28.8, "V", 1], temperature: [0, 60, "°C", 0] };
+
+export function Battery({ battery, trend }) {
+  const row = (name, label) => {
+    const [low, high, unit, digits] = BANDS[name];
+    const known = battery[name];
+    const isOut = known.quality === "good" && (known.value < low || known.value > high);
+    return html`<tr><td>${label}</td>
+      <td class=${isOut ? "warn-line" : ""}>${isOut ? "▲ " : ""}${number(known.value, digits, unit)}</td>
+      <td class="quiet">${low} to ${high} ${unit}</td>
+      <td class="quiet">${known.quality === "good" ? age(known.age_ms) : `${known.quality}, ${age(known.age_ms)}`}</td></tr>`;
+  };
+  return html`<section class="panel" aria-labelledby="battery-title">
+    <h2 id="battery-title">Battery</h2>
+    <table><thead><tr><th></th><th>Now</th><th>Normal</th><th>Read</th></tr></thead>
+      <tbody>${row("soc", "Charge")}${row("voltage", "Voltage")}${row("temperature", "Temperature")}</tbody></table>
+    <${Trend} trend=${trend} />
+  </section>`;
+}
+
+// Two minutes of voltage inside its normal band, 20 to 28.8 V from bottom to top.
+function Trend({ trend }) {
+  const place = (volts) => 40 - ((Math.min(Math.max(volts, 20), 30) - 20) / 10) * 40;
+  const points = trend.map((sample, index) => [240 - (trend.length - 1 - index) * 2, sample.volts])
+    .filter(([, volts]) => volts !== null).map(([x, volts]) => `${x},${place(volts).toFixed(1)}`).join(" ");
+  return html`<svg class="trend" viewBox="0 0 240 40" role="img" aria-label="voltage over the last two minutes">
+    <rect x="0" y=${place(28.8)} width="240" height=${place(24) - place(28.8)} class="band" />
+    <polyline points=${points} class="line" /></svg>`;
+}
+
+export function Events({ events }) {
+  return html`<section class="panel" aria-labelledby="events-title">
+    <h2 id="events-title">Recent events</h2>
+    ${events.length === 0 ? html`<p>None known.</p>` : html`<ul class="events">${events.map((event) => html`
+      <li key=${`${event.boot_id}/${event.seq}`}><time>${String(event.utc).slice(11, 19)}</time>
+        <span class=${event.severity === "info" ? "quiet" : "warn-line"}>${String(event.severity).toUpperCase()}</span>
+        <span>${event.message}</span></li>`)}</ul>`}
+  </section>`;
+}

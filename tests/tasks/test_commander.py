@@ -1,0 +1,271 @@
+"""STOP and reset on the real control ring under the mock clock; asserted are answers, frames, latch and rows."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from bus_fakes import MS
+from control_bench import ANNA, BERT, CHAIN, RESET_BUTTON, VERA, Control, running_control
+from trio.testing import MockClock
+
+from oht50d.clock import now_ns
+from oht50d.model.bus import WriteRegisters
+from oht50d.model.errors import CommandRejected
+from oht50d.model.motion import Cause, CauseCode, MachineState, StopKind
+from oht50d.services.ports import Actor, Claim
+
+DRIVE_1_ZERO = WriteRegisters(0x04, 0x0002, (0, 0))
+STOPPED = "safety.emergency.triggered"
+
+
+def latched(control: Control) -> set[CauseCode]:
+    return {cause.code for cause in control.kernel.latch.causes}
+
+
+@asynccontextmanager
+async def rejected(code: str, field: str | None = None) -> AsyncIterator[None]:
+    with pytest.raises(CommandRejected) as raised:
+        yield
+    assert (raised.value.code, raised.value.details.get("field")) == (code, field), raised.value
+
+
+# -- STOP
+
+
+async def test_a_stop_latches_and_trips_the_wire_before_its_first_await(autojump_clock: MockClock) -> None:
+    async with running_control() as control:
+        await control.reset()
+        with trio.CancelScope() as scope:
+            # Every await of it raises at once: what has happened then happened before the first one.
+            scope.cancel()
+            at_ns = now_ns()
+            await control.commander.stop(None, "http")
+        assert CauseCode.OPERATOR_STOP in latched(control)
+        report = control.bench.bus.stop_report
+        assert report is not None
+        assert (report.kind, report.detected_ns) == (StopKind.S1, at_ns)
+        await control.bench.until(lambda: DRIVE_1_ZERO in control.bench.line.frames_since(at_ns), limit_s=0.1)
+        await control.bench.until(lambda: len(control.store.events(STOPPED)) == 1, limit_s=3)
+
+
+async def test_a_stop_is_answered_once_it_is_read_back_and_recorded(autojump_clock: MockClock) -> None:
+    async with running_control() as control:
+        began_ns = now_ns()
+        answer = await control.commander.stop(ANNA, "http")
+        assert now_ns() - began_ns < 100 * MS
+        assert (answer["status"], answer["persisted"], answer["repeats"]) == ("executed", True, 0)
+        assert answer["outcome"] in ("acknowledged", "verified")
+        first_frame, output_zero = answer["first_frame"], answer["output_zero"]
+        assert isinstance(first_frame, float)
+        assert isinstance(output_zero, float)
+        assert 0 <= first_frame <= output_zero < 100
+        (event,) = control.store.events(STOPPED)
+        assert (event.actor, event.severity.value) == ("anna", "emergency")
+
+
+@pytest.mark.parametrize("trouble", ["fails", "hangs", "slow"])
+async def test_a_store_in_trouble_delays_no_frame_and_the_answer_by_half_a_second_at_most(
+    autojump_clock: MockClock, trouble: str
+) -> None:
+    async with running_control() as control:
+        control.store.problem = "disk full" if trouble == "fails" else None
+        control.store.is_hanging = trouble == "hangs"
+        control.store.delay_s = 2.0 if trouble == "slow" else 0.0
+        began_ns = now_ns()
+        answer = await control.commander.stop(None, "http")
+        assert now_ns() - began_ns <= 500 * MS + 1000
+        assert (answer["status"], answer["persisted"]) == ("executed", False)
+        assert control.bench.line.sent_times(DRIVE_1_ZERO)[-1] - began_ns < 20 * MS
+
+
+async def test_the_record_of_a_stop_is_written_once_when_the_store_is_back(autojump_clock: MockClock) -> None:
+    async with running_control() as control:
+        control.store.problem = "disk full"
+        await control.commander.stop(None, "http")
+        control.store.problem = None
+        await trio.sleep(5)
+        assert len(control.store.events(STOPPED)) == 1
+
+
+async def test_repeats_are_answered_from_memory_folded_and_send_the_frames_again(autojump_clock: MockClock) -> None:
+    async with running_control() as control:
+        await control.commander.stop(ANNA, "http")
+        await control.bench.until(lambda: not control.bench.schedule.sequencer.is_active)
+        for number in range(1, 6):
+            began_ns = now_ns()
+            answer = await control.commander.stop(BERT, "ws")
+            assert (answer["repeats"], answer["persisted"], answer["status"]) == (number, True, "executed")
+            await control.bench.until(lambda began_ns=began_ns: DRIVE_1_ZERO in control.bench.line.frames_since(began_ns))
+        await trio.sleep(2)
+        assert len(control.store.events(STOPPED)) == 1
+
+
+async def test_a_repeat_does_not_claim_a_record_that_was_never_written(autojump_clock: MockClock) -> None:
+    async with running_control() as control:
+        control.store.is_hanging = True
+        assert (await control.commander.stop(ANNA, "http"))["persisted"] is False
+        assert (await control.commander.stop(ANNA, "http"))["persisted"] is False
+
+
+async def test_a_stop_that_nobody_reads_back_is_not_confirmed(autojump_clock: MockClock) -> None:
+    async with running_control() as control:
+        control.bench.rules.append(lambda request, _: [] if request.unit == 0x04 else None)
+        began_ns = now_ns()
+        answer = await control.commander.stop(None, "http")
+        assert round((now_ns() - began_ns) / MS) == 500
+        assert answer["status"] == "not_confirmed"
+        assert "press the red button" in str(answer["message"])
+        assert answer["output_zero"] is None
+
+
+# -- reset
+
+
+async def test_a_reset_acts_on_the_release_of_a_hold_by_the_servers_clock(autojump_clock: MockClock) -> None:
+    async with running_control() as control:
+        await control.ready_for_reset()
+        for seconds in (0.0, 0.9, 10.1):
+            held = control.commander.hold_reset(ANNA, control.claim)
+            assert held["hold_s"] == 1.0
+            await trio.sleep(seconds)
+            async with rejected("INVALID_COMMAND", "hold_id"):
+                await control.commander.release_reset(ANNA, control.claim, str(held["hold_id"]))
+        assert control.kernel.state is MachineState.SAFE
+        held = control.commander.hold_reset(ANNA, control.claim)
+        await trio.sleep(1.001)
+        answer = await control.commander.release_reset(ANNA, control.claim, str(held["hold_id"]))
+        assert (answer["state"], answer["cleared"]) == ("IDLE", ["boot"])
+        assert control.kernel.authority.holder is None, "a reset never arms"
+
+
+async def test_a_hold_belongs_to_its_actor_and_counts_once(autojump_clock: MockClock) -> None:
+    async with running_control() as control:
+        await control.ready_for_reset()
+        held = str(control.commander.hold_reset(ANNA, control.claim)["hold_id"])
+        await trio.sleep(1.1)
+        async with rejected("INVALID_COMMAND", "hold_id"):
+            await control.commander.release_reset(BERT, control.claim, held)
+        async with rejected("INVALID_COMMAND", "hold_id"):
+            await control.commander.release_reset(ANNA, control.claim, held)
+        async with rejected("INVALID_COMMAND", "hold_id"):
+            await control.commander.release_reset(ANNA, control.claim, "made up")
+        assert control.kernel.latch.is_tripped
+
+
+async def test_holds_are_bounded_and_expire(autojump_clock: MockClock) -> None:
+    async with running_control() as control:
+        await control.ready_for_reset()
+        for _ in range(16):
+            control.commander.hold_reset(ANNA, control.claim)
+        async with rejected("ROBOT_BUSY"):
+            control.commander.hold_reset(ANNA, control.claim)
+        await trio.sleep(10.1)
+        control.commander.hold_reset(ANNA, control.claim)
+
+
+@pytest.mark.parametrize(
+    ("actor", "boot_id", "step", "code", "field"),
+    [
+        (VERA, "boot-1", 0, "INSUFFICIENT_PERMISSIONS", None),
+        (ANNA, "boot-0", 0, "CONFLICT", "boot_id"),
+        (ANNA, "boot-1", 1, "CONFLICT", "epoch"),
+    ],
+)
+async def test_a_reset_needs_role_boot_and_epoch(
+    autojump_clock: MockClock, actor: Actor, boot_id: str, step: int, code: str, field: str | None
+) -> None:
+    async with running_control() as control:
+        await control.ready_for_reset()
+        claim = Claim(boot_id, control.claim.epoch + step)
+        async with rejected(code, field):
+            control.commander.hold_reset(actor, claim)
+        held = str(control.commander.hold_reset(ANNA, control.claim)["hold_id"])
+        await trio.sleep(1.1)
+        async with rejected(code, field):
+            await control.commander.release_reset(actor, claim, held)
+        assert control.kernel.latch.is_tripped
+
+
+@pytest.mark.parametrize("trouble", ["fails", "hangs"])
+async def test_a_reset_that_cannot_be_recorded_is_refused_and_the_refusal_is_recorded(
+    autojump_clock: MockClock, trouble: str
+) -> None:
+    async with running_control() as control:
+        await control.ready_for_reset()
+        held = str(control.commander.hold_reset(ANNA, control.claim)["hold_id"])
+        await trio.sleep(1.1)
+        control.store.problem = "disk full" if trouble == "fails" else None
+        control.store.is_hanging = trouble == "hangs"
+        began_ns = now_ns()
+        async with rejected("SYSTEM_ERROR"):
+            await control.commander.release_reset(ANNA, control.claim, held)
+        assert now_ns() - began_ns <= 1000 * MS + 1000
+        assert control.kernel.state is MachineState.SAFE
+        assert latched(control) == {CauseCode.BOOT}
+        control.store.problem = None
+        if trouble == "fails":
+            await control.bench.until(lambda: len(control.store.events("safety.reset.refused")) == 1)
+            assert control.kernel.latch.is_tripped, "a row that is written late resets nothing"
+
+
+async def test_a_stop_pressed_while_a_reset_is_being_written_outlives_it(autojump_clock: MockClock) -> None:
+    async with running_control() as control:
+        await control.commander.stop(ANNA, "http")
+        await control.ready_for_reset()
+        held = str(control.commander.hold_reset(ANNA, control.claim)["hold_id"])
+        await trio.sleep(1.1)
+        control.store.delay_s = 0.9
+        async with trio.open_nursery() as nursery:
+
+            async def press_stop() -> None:
+                await trio.sleep(0.1)
+                await control.commander.stop(None, "page")
+
+            nursery.start_soon(press_stop)
+            async with rejected("CONFLICT"):
+                await control.commander.release_reset(ANNA, control.claim, held)
+        assert CauseCode.OPERATOR_STOP in latched(control)
+        assert control.kernel.state is MachineState.SAFE
+
+
+async def test_causes_that_concern_people_are_reset_at_the_vehicle_only(autojump_clock: MockClock) -> None:
+    async with running_control() as control:
+        await control.reset()
+        control.set_safety(CHAIN, 1)
+        await control.bench.until(lambda: control.kernel.state is MachineState.ESTOP)
+        control.set_safety(CHAIN, 0)
+        await control.bench.until(lambda: "chain_open" not in {c.code.value for c in control.kernel._present})
+        await trio.sleep(0.5)
+        async with rejected("ESTOP_ACTIVE"):
+            control.commander.hold_reset(BERT, control.claim)
+        control.set_safety(RESET_BUTTON, 1)
+        await trio.sleep(1.5)
+        assert control.kernel.state is MachineState.ESTOP, "it acts on the release"
+        control.set_safety(RESET_BUTTON, 0)
+        await control.bench.until(lambda: control.kernel.state is MachineState.IDLE, limit_s=2)
+        await control.bench.until(lambda: len(control.store.events("safety.reset")) == 2, limit_s=3)
+        assert control.store.events("safety.reset")[-1].actor == "button at the vehicle"
+
+
+async def test_the_button_does_nothing_while_the_cause_is_there_and_says_so(autojump_clock: MockClock) -> None:
+    async with running_control() as control:
+        control.set_safety(CHAIN, 1)
+        await control.bench.until(lambda: control.kernel.state is MachineState.ESTOP)
+        control.set_safety(RESET_BUTTON, 1)
+        await trio.sleep(1.5)
+        control.set_safety(RESET_BUTTON, 0)
+        await control.bench.until(lambda: len(control.store.events("safety.reset.refused")) == 1, limit_s=5)
+        assert control.kernel.state is MachineState.ESTOP
+
+
+async def test_nothing_is_reset_before_standstill_is_confirmed(autojump_clock: MockClock) -> None:
+    async with running_control() as control:
+        await control.reset()
+        control.bench.modules[0x05].image[0x0033] = 20
+        await trio.sleep(0.2)
+        control.kernel.trip(Cause(CauseCode.CRASH, now_ns()))
+        control.bench.bus.trip_causes(StopKind.S1, (Cause(CauseCode.CRASH, now_ns()),))
+        await trio.sleep(0.3)
+        async with rejected("SAFETY_VIOLATION"):
+            control.commander.hold_reset(ANNA, control.claim)

@@ -1,0 +1,61 @@
+"""Late replies: a shape that timed out is not used again until older replies are proved gone."""
+
+import pytest
+from core_fixtures import MS, START_NS
+
+from oht50d.core.fence import IDENTITY_COUNT, IDENTITY_FIRST, Fence, Shape, shape_of
+from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister, WriteRegisters
+
+T = START_NS
+LATE_NS = 1000 * MS
+ASKED = ReadRegisters(4, 0, 13)
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (ReadRegisters(4, 0, 13), (3, 13)),
+        (ReadRegisters(4, 16, 13), (3, 13)),
+        (WriteRegister(4, 7, 1), (6, 7)),
+        (WriteRegisters(4, 1, (0, 0, 0)), (16, 1)),
+    ],
+)
+def test_shape(request_: BusRequest, expected: Shape) -> None:
+    assert shape_of(request_) == expected
+
+
+def test_a_missed_shape_is_closed_for_its_unit_only() -> None:
+    fence = Fence(LATE_NS)
+    assert fence.is_free(ASKED, T)
+    fence.missed(ASKED, T)
+    assert not fence.is_free(ReadRegisters(4, 16, 13), T), "the other drive's block cannot be told apart"
+    assert fence.is_free(ReadRegisters(4, 0, 12), T)
+    assert fence.is_free(ReadRegisters(3, 0, 13), T)
+
+
+def test_a_reply_of_a_free_shape_proves_that_older_ones_are_gone() -> None:
+    fence = Fence(LATE_NS)
+    fence.missed(ASKED, T)
+    fence.missed(ReadRegisters(4, 0, 3), T)
+    fence.answered(ReadRegisters(4, 0x100, 1))
+    assert fence.is_free(ASKED, T)
+    assert fence.is_free(ReadRegisters(4, 0, 3), T)
+
+
+def test_quiet_for_max_late_counts_from_the_newest_miss() -> None:
+    fence = Fence(LATE_NS)
+    fence.missed(ASKED, T)
+    fence.missed(ReadRegisters(4, 0, 3), T + 500 * MS)
+    assert not fence.is_free(ASKED, T + 1499 * MS)
+    assert fence.is_free(ASKED, T + 1500 * MS)
+
+
+def test_probes_are_harmless_reads_of_nine_lengths_then_the_unit_must_stay_quiet() -> None:
+    fence = Fence(LATE_NS)
+    probes = []
+    while (probe := fence.probe(4, T)) is not None:
+        probes.append(probe)
+        fence.missed(probe, T)
+    assert probes == [ReadRegisters(4, IDENTITY_FIRST, count) for count in range(1, IDENTITY_COUNT + 1)]
+    assert fence.probe(3, T) == ReadRegisters(3, IDENTITY_FIRST, 1)
+    assert fence.probe(4, T + LATE_NS) == ReadRegisters(4, IDENTITY_FIRST, 1)

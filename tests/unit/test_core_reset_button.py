@@ -1,0 +1,39 @@
+"""The physical reset button acts on the release of a one-second hold."""
+
+import pytest
+from core_fixtures import MS, S
+
+from oht50d.core.reset_button import MAXIMUM_HOLD_NS, HoldButton
+
+Moments = list[tuple[int, bool | None]]
+
+
+def acts(moments: Moments) -> list[int]:
+    """Milliseconds at which the button acted."""
+    button = HoldButton(S)
+    return [ms for ms, level in moments if button.observe(level, 5 * S + ms * MS)]
+
+
+@pytest.mark.parametrize(
+    ("moments", "expected"),
+    [
+        ([(0, False), (10, True), (1010, True), (1020, False)], [1020]),
+        ([(0, False), (10, True), (1010, False)], [1010]),
+        ([(0, False), (10, True), (1009, False)], []),
+        ([(0, False), (10, True), (5000, True)], []),
+        ([(0, True), (2000, False)], []),
+        ([(0, True), (2000, False), (2010, True), (3010, False)], [3010]),
+        ([(0, False), (10, True), (500, None), (1500, False)], []),
+        ([(0, False), (10, True), (500, None), (510, True), (2500, False)], []),
+        ([(0, False), (10, True), (MAXIMUM_HOLD_NS // MS + 10, False)], [MAXIMUM_HOLD_NS // MS + 10]),
+        ([(0, False), (10, True), (MAXIMUM_HOLD_NS // MS + 11, False)], []),
+        ([(0, False), (10, True), (1010, False), (1020, False), (1030, False)], [1010]),
+    ],
+    ids=[
+        "a hold of a second", "exactly a second", "a millisecond too short", "never let go", "down since the start",
+        "down since the start, then a real hold", "unknown in between", "pressed again after unknown",
+        "ten seconds", "stuck", "acts once",
+    ],
+)  # fmt: skip
+def test_button(moments: Moments, expected: list[int]) -> None:
+    assert acts(moments) == expected

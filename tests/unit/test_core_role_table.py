@@ -1,0 +1,45 @@
+"""The newest reading of every role."""
+
+from core_fixtures import SHIPPED, START_NS
+
+from oht50d.codec.registers import decode_block
+from oht50d.core.poll_plan import plan_blocks
+from oht50d.core.role_table import RoleTable
+from oht50d.model.registers import BlockReadings, PollClass
+
+
+def safety_block(*words: int, at_ns: int = START_NS) -> BlockReadings:
+    block = next(b for b in plan_blocks(SHIPPED["safety"]) if b.poll is PollClass.SAFETY)
+    return decode_block(block, words, requested_ns=at_ns - 5, received_ns=at_ns)
+
+
+def test_a_reply_carries_its_roles() -> None:
+    roles = RoleTable()
+    carried = roles.apply(safety_block(1, 1, 0, 0, 0, 7, 250, 240))
+    assert carried == ("safety.status", "chain.open", "safety.zone", "safety.proximity", "safety.error")
+    chain = roles.get("chain.open")
+    assert chain is not None
+    assert (chain.raw, chain.requested_ns, chain.received_ns, chain.is_usable) == (1, START_NS - 5, START_NS, True)
+    assert chain.age_ns(START_NS + 7) == 7
+    assert roles.number("safety.error") == 7.0
+
+
+def test_a_later_reply_replaces_the_reading() -> None:
+    roles = RoleTable()
+    roles.apply(safety_block(0, 1, 0, 0, 0, 0, 0, 0))
+    roles.apply(safety_block(0, 0, 0, 0, 0, 0, 0, 0, at_ns=START_NS + 9))
+    chain = roles.get("chain.open")
+    assert chain is not None
+    assert (chain.raw, chain.received_ns) == (0, START_NS + 9)
+
+
+def test_what_is_out_of_range_a_text_or_unknown_is_no_number() -> None:
+    roles = RoleTable()
+    roles.apply(safety_block(0, 200, 0, 0, 0, 0, 0, 0))
+    chain = roles.get("chain.open")
+    assert chain is not None
+    assert not chain.is_usable
+    assert roles.number("chain.open") is None
+    assert roles.number("safety.status") is None, "an enum is a text"
+    assert roles.get("velocity.x") is None
+    assert roles.number("velocity.x") is None
