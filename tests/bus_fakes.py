@@ -136,11 +136,16 @@ class MemoryLine:
 
 
 class MockTimer:
-    """The bus owner's timer on Trio's own clock."""
+    """The bus owner's timer on Trio's own clock, which stands still while a task runs."""
+
+    lead_ns = 0
 
     async def wait_until_ns(self, deadline_ns: int) -> None:
         # Floating-point seconds may be a nanosecond early.
         await trio.sleep_until((deadline_ns + 1) / 1e9)
+
+    def hold_until_ns(self, deadline_ns: int) -> None:
+        assert now_ns() >= deadline_ns
 
 
 @define(slots=False)

@@ -3,7 +3,7 @@
 Doubles stand only where the world begins: the line, the LiDAR's reports and the store of the recorder.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 
 import trio
@@ -17,7 +17,7 @@ from oht50d.core.robot_state import RobotState, Simulation
 from oht50d.core.safety_config import BrakeWiring, SafetyConfig
 from oht50d.core.safety_kernel import SafetyKernel
 from oht50d.model.accounts import Role
-from oht50d.model.errors import StoreError
+from oht50d.model.errors import CommandRejected, StoreError
 from oht50d.model.lidar import LidarLinkState, LidarStatus, SectorReport
 from oht50d.model.motion import MachineState
 from oht50d.model.records import EventRow, Row
@@ -107,9 +107,9 @@ class Control:
                 )
             await trio.sleep(0.025)
 
-    async def ready_for_reset(self) -> None:
+    async def ready_for_reset(self, accepted: Set[str] = frozenset()) -> None:
         """Only the latch and the missing authority stand against motion."""
-        harmless = {"boot", "operator_stop", "no_authority"}
+        harmless = {"boot", "operator_stop", "no_authority"} | accepted
         await self.bench.until(lambda: self.codes() <= harmless and not self.bench.schedule.sequencer.is_active)
 
     async def reset(self, actor: Actor = ANNA) -> Mapping[str, object]:
@@ -127,11 +127,11 @@ class Control:
         self.bench.modules[SAFETY].image[register] = word
 
 
-def make_control() -> Control:
+def make_control(*, is_lidar_simulated: bool = True) -> Control:
     """Built inside a Trio test."""
     config = SafetyConfig(brake_wiring=BrakeWiring.ENERGISE_TO_RELEASE)
     bench = make_bench(config=config)
-    state = RobotState(bench.schedule, bench.actuators, Simulation(True, True), config.zones.sector_count)
+    state = RobotState(bench.schedule, bench.actuators, Simulation(True, is_lidar_simulated), config.zones.sector_count)
     kernel = SafetyKernel(config, BOOT_ID, now_ns())
     snapshots, store = SnapshotShelf(), Store()
     maker = SnapshotMaker(Identity("OHT-50-001", True, False), config, utc_now)
@@ -144,14 +144,25 @@ def make_control() -> Control:
     return Control(config, bench, kernel, state, guardian, commander, snapshots, recorder, store)
 
 
+@asynccontextmanager
+async def rejected(code: str, field_name: str | None = None) -> AsyncIterator[CommandRejected]:
+    """The block must be refused with this code, and name this field; what comes out is filled in at its end."""
+    refusal = CommandRejected("", "")
+    try:
+        yield refusal
+    except CommandRejected as error:
+        refusal.code, refusal.message, refusal.details = error.code, error.message, error.details
+    assert (refusal.code, refusal.details.get("field")) == (code, field_name), refusal.message
+
+
 def utc_now() -> str:
     return "2024-05-01T12:00:00.000Z"
 
 
 @asynccontextmanager
-async def running_control() -> AsyncIterator[Control]:
+async def running_control(*, is_lidar_simulated: bool = True) -> AsyncIterator[Control]:
     """All tasks of the ring on a robot that has just been switched on."""
-    control = make_control()
+    control = make_control(is_lidar_simulated=is_lidar_simulated)
     async with trio.open_nursery() as nursery:
         control.guardian.step(0)
         await nursery.start(control.recorder.run)

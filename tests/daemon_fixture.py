@@ -250,9 +250,9 @@ class Operator:
         for _ in range(ATTEMPTS):
             if (await self.safety())["state"] == "ESTOP":
                 await press_reset_button(robot)
-            await self.prepare()
             async with AsyncExitStack() as jog:
                 try:
+                    await self.prepare()
                     await jog.enter_async_context(self.jogging())
                     await wait_moving(robot, limit_s=5)
                     await trio.sleep(SETTLE_S)

@@ -62,9 +62,16 @@ class ByteLink(Protocol):
 
 
 class Timer(Protocol):
-    """Wakes at a moment of the Trio clock without the 1 ms grain of the event loop's time-out."""
+    """Wakes at a moment of the Trio clock without the 1 ms grain of the event loop's time-out.
+
+    Who needs the moment itself waits until `lead_ns` before it, gets ready, and holds for the rest.
+    """
+
+    lead_ns: int
 
     async def wait_until_ns(self, deadline_ns: int) -> None: ...
+
+    def hold_until_ns(self, deadline_ns: int) -> None: ...
 
 
 class FieldBus:
@@ -187,8 +194,8 @@ class FieldBus:
 
     async def _serve(self, link: ByteLink) -> None:
         while True:
-            # Silence first: the schedule is asked at the very moment of sending, so that no frame outlives a stop or
-            # its permit while the line has to be quiet.
+            # Silence first: the schedule is asked when the frame is about to go and nothing is awaited after that, so
+            # that no frame outlives a stop or its permit while the line has to be quiet.
             await self._keep_silence(link)
             step = self._schedule.next(now_ns())
             self._report_stop()
@@ -213,6 +220,7 @@ class FieldBus:
         adu = encode_request(slot.request)
         client = ModbusClient()
         client.expect(slot.request)
+        self._timer.hold_until_ns(self._line_free_ns + self._silence_ns)
         sent_ns = now_ns()
         self._early_frames += sent_ns < self._line_free_ns + self._silence_ns
         self._is_dirty = True
@@ -222,7 +230,7 @@ class FieldBus:
         self._pending_has_begun = not slot.may_be_abandoned
         deadline_ns = ends_ns + slot.timeout_ns + reply_length(slot.request) * self._character_ns
         reply, failure = await self._receive(link, client, deadline_ns)
-        self._line_free_ns = max(now_ns(), ends_ns)
+        self._line_free_ns = max(self._line_free_ns if failure is None else now_ns(), ends_ns)
         self._is_dirty = failure is not None
         return ExchangeResult(slot.request, reply, failure, sent_ns, now_ns())
 
@@ -236,6 +244,7 @@ class FieldBus:
             try:
                 while True:
                     data = await link.receive_some()
+                    self._line_free_ns = now_ns()
                     self._pending_has_begun = True
                     reply = client.receive_data(data)
                     if reply is not None:
@@ -253,8 +262,10 @@ class FieldBus:
         return None, failure
 
     async def _keep_silence(self, link: ByteLink) -> None:
-        """Wait until the line was quiet for 3.5 characters; on a dirty line, until it *is* quiet."""
-        await self._timer.wait_until_ns(self._line_free_ns + self._silence_ns)
+        """Wait until the line is about to have been quiet for 3.5 characters; on a dirty line, until it *is* quiet."""
+        is_clean = not (self._is_dirty or self._must_drain)
+        lead_ns = self._timer.lead_ns if is_clean else 0
+        await self._timer.wait_until_ns(self._line_free_ns + self._silence_ns - lead_ns)
         for _ in range(MAX_NOISE_WAITS):
             if not (self._is_dirty or self._must_drain) or link.drain_input() == 0:
                 break

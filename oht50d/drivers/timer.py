@@ -15,6 +15,9 @@ _CLOCK_MONOTONIC = 1
 _TFD_NONBLOCK = os.O_NONBLOCK
 _TFD_CLOEXEC = os.O_CLOEXEC
 
+LEAD_NS = 300_000
+"""Waking up takes 40 to 130 us in a virtual machine, choosing and encoding a frame about 150 us (`bench/bench_wire.py`)."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -37,6 +40,7 @@ class PreciseTimer:
     """
 
     def __init__(self) -> None:
+        self.lead_ns = LEAD_NS
         self._fd = _checked(_libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC))
 
     async def wait_until_ns(self, deadline_ns: int) -> None:
@@ -56,6 +60,12 @@ class PreciseTimer:
         finally:
             if self._fd >= 0:
                 self._arm(0)
+
+    def hold_until_ns(self, deadline_ns: int) -> None:
+        """Spin until `deadline_ns` without letting any other task run; never for longer than `lead_ns`."""
+        ends_ns = min(deadline_ns, now_ns() + self.lead_ns)
+        while now_ns() < ends_ns:
+            pass
 
     def close(self) -> None:
         """Close the descriptor; a waiter gets trio.ClosedResourceError. May be called twice."""

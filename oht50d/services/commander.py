@@ -6,6 +6,7 @@ nothing. A reset is the other way round: written before it takes effect, else re
 
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 import trio
@@ -75,6 +76,7 @@ class CommandDesk:
         self._records = records
         self._utc_now = utc_now
         self._holds: dict[str, _Hold] = {}
+        self._is_stop_persisted = False
         self._button = trio.Event()
 
     # -- STOP
@@ -94,28 +96,24 @@ class CommandDesk:
     async def _await_stop(self, cause: Cause, name: str) -> bool:
         """Read-back and record side by side; True if the record is on disk."""
         row = self._event("safety.emergency.triggered", Severity.EMERGENCY, f"STOP {cause.detail}", name)
-        outcome = [False]
+        self._is_stop_persisted = False
 
         async def write() -> None:
-            try:
+            # After an error or a cancellation the row stays with the recorder, which writes it when it can.
+            with suppress(StoreError):
                 await self._records.record_durably(row)
-                outcome[0] = True
-            except StoreError:
-                self._records.record(row)
-            except trio.Cancelled:
-                self._records.record(row)
-                raise
+                self._is_stop_persisted = True
 
         with trio.move_on_after(ANSWER_WAIT_S):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(write)
                 await self._read_back()
-        return outcome[0]
+        return self._is_stop_persisted
 
     async def _await_repeat(self) -> bool:
         with trio.move_on_after(ANSWER_WAIT_S):
             await self._read_back()
-        return True
+        return self._is_stop_persisted
 
     async def _read_back(self) -> None:
         version = self._snapshots.current().version
@@ -169,7 +167,7 @@ class CommandDesk:
         held_ns = now_ns() - hold.pressed_ns
         if not self._config.reset_hold.ns <= held_ns <= MAXIMUM_HOLD_NS:
             raise CommandRejected("INVALID_COMMAND", f"held {held_ns / NS_PER_S:.2f} s", {"field": "hold_id"})
-        return await self._reset(actor.name, is_at_vehicle=False)
+        return await self._reset_or_say_why_not(actor.name, is_at_vehicle=False)
 
     def press_button(self) -> None:
         """The physical reset button was held and let go."""
@@ -181,21 +179,30 @@ class CommandDesk:
         while True:
             await self._button.wait()
             self._button = trio.Event()
-            try:
-                await self._reset("button at the vehicle", is_at_vehicle=True)
-            except CommandRejected as refusal:
-                self._note("safety.reset.refused", Severity.WARNING, refusal.message, "button at the vehicle")
+            with suppress(CommandRejected):
+                await self._reset_or_say_why_not("button at the vehicle", is_at_vehicle=True)
+
+    async def _reset_or_say_why_not(self, name: str, *, is_at_vehicle: bool) -> Mapping[str, object]:
+        """The record tells of a refusal too: the row of the reset itself may have been written before it."""
+        try:
+            return await self._reset(name, is_at_vehicle=is_at_vehicle)
+        except CommandRejected as refusal:
+            self._note("safety.reset.refused", Severity.WARNING, refusal.message, name)
+            raise
 
     async def _reset(self, name: str, *, is_at_vehicle: bool) -> Mapping[str, object]:
         kernel, state, wire = self._parts()
         kernel.check_reset(state.inputs(wire), is_at_vehicle=is_at_vehicle)
-        held = ", ".join(cause.code.value for cause in kernel.latch.causes)
+        known = _trips(kernel)
+        held = ", ".join(cause.code.value for cause, _ in known)
         row = self._event("safety.reset", Severity.WARNING, f"reset of: {held or kernel.state.name}", name)
         try:
             await self._records.record_durably(row)
         except StoreError as problem:
             raise CommandRejected("SYSTEM_ERROR", "the reset could not be recorded, so it is refused") from problem
         kernel, state, wire = self._parts()
+        if _trips(kernel) != known:
+            raise CommandRejected("CONFLICT", "the latch was tripped again while the reset was being recorded")
         cleared = kernel.apply_reset(state.inputs(wire), is_at_vehicle=is_at_vehicle)
         self._guardian.poke()
         return {
@@ -296,6 +303,11 @@ class CommandDesk:
 
     def _note(self, kind: str, severity: Severity, message: str, actor: str) -> None:
         self._records.record(self._event(kind, severity, message, actor))
+
+
+def _trips(kernel: SafetyKernel) -> tuple[tuple[Cause, int], ...]:
+    """What the latch holds and how often each was tripped again."""
+    return tuple((cause, kernel.latch.repeats(cause.code)) for cause in kernel.latch.causes)
 
 
 def _times_ms(report: StopReport | None) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ import pytest
 import trio
 from daemon_fixture import Daemon, Operator, until, wait_at_rest
 from robot_fixture import SimulatedRobot
-from test_stop_causes import moment_of, reaction_sum
+from stop_cases import moment_of, reaction_sum
 
 QUIET_S = 1.0
 

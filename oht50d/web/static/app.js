@@ -2,6 +2,7 @@
 
 import { call, refresh, resume, signInByLink } from "./api.js";
 import { Authority, Jog, Reset, canControl, hearJog } from "./controls.js";
+import { setSilence } from "./format.js";
 import { Lidar } from "./lidar.js";
 import { connect, isLive, listen } from "./link.js";
 import { Battery, Events, Modules, State, Stops, Why } from "./panels.js";
@@ -46,6 +47,7 @@ function Robot({ state, isOn }) {
 
 function Page({ state }) {
   const isOn = canControl(state);
+  setSilence(isOn || !state.receivedAt ? 0 : performance.now() - state.receivedAt);
   const name = state.status ? state.status.robot_id : "OHT-50";
   return html`<header><h1>${name}</h1><${User} user=${state.user} /></header>
     <${Banners} state=${state} isOn=${isOn} />

@@ -1,7 +1,15 @@
 // Words and numbers for people. Unknown is "unknown", never a number.
 
-export function age(ms) {
-  if (ms === null || ms === undefined) return "never";
+let silenceMs = 0;
+
+// How long the robot has said nothing: every age on the page grows by it, so that nothing old looks fresh.
+export function setSilence(ms) {
+  silenceMs = ms;
+}
+
+export function age(knownMs) {
+  if (knownMs === null || knownMs === undefined) return "never";
+  const ms = knownMs + silenceMs;
   if (ms < 1000) return `${Math.round(ms)} ms ago`;
   if (ms < 120000) return `${(ms / 1000).toFixed(1)} s ago`;
   return `${Math.round(ms / 60000)} min ago`;

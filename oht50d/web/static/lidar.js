@@ -1,13 +1,14 @@
 // The LiDAR picture: front is up. Colour only for points inside a zone, and the same points stand in the text.
 
-import { Evidence } from "./panels.js";
 import { age } from "./format.js";
+import { Evidence, byZone } from "./panels.js";
 import { html, useEffect, useRef } from "./vendor/standalone.module.js";
 
 const REACH_MM = 2600;
 const RINGS = [[500, "stop 0.5 m"], [1000, "slow 1.0 m"], [2000, "watch 2.0 m"]];
 const BODY_MM = { length: 800, width: 600 };
 const INK = { ground: "#d4d6d8", ring: "#8a9096", body: "#5a6066", point: "#2b3137", stop: "#b3001b", slow: "#8a4b00" };
+const MARKS = { stop: INK.stop, slow: INK.slow };
 
 export function Lidar({ lidar, safety }) {
   const canvas = useRef(null);
@@ -15,22 +16,22 @@ export function Lidar({ lidar, safety }) {
     if (canvas.current) paint(canvas.current, lidar.scan_data, safety);
   }, [lidar.scan_data, safety]);
   const { status, scan_data: scan } = lidar;
-  return html`<section class="panel" aria-labelledby="lidar-title">
+  return html`<section class="panel tall" aria-labelledby="lidar-title">
     <h2 id="lidar-title">LiDAR</h2>
     ${status.state !== "scanning" && html`<p class="alarm-line">■ ${status.state.replace("_", " ").toUpperCase()}:
       ${status.cause || "cause unknown"} → ${status.remedy || "look at its cable"}</p>`}
     <canvas ref=${canvas} role="img" aria-label=${spoken(safety)}></canvas>
     <p class="quiet">Front is up. ${status.model || "unknown model"}${status.is_simulated ? " (simulated)" : ""},
-      ${status.scan_frequency ? `${status.scan_frequency.toFixed(1)} turns/s` : "not turning"},
+      ${" "}${status.scan_frequency ? `${status.scan_frequency.toFixed(1)} turns/s` : "not turning"},
       last turn ${scan ? age(scan.age_ms) : "never"}${scan && scan.quality === "stale" ? ", OLD PICTURE" : ""}.</p>
     ${safety.zones.length === 0 ? html`<p>No zone is violated.</p>`
-      : safety.zones.map((hit) => html`<${Evidence} key=${`${hit.zone}/${hit.sector}`} hit=${hit} />`)}
+      : byZone(safety.zones).map((hit) => html`<${Evidence} key=${hit.zone} hit=${hit} />`)}
   </section>`;
 }
 
 function spoken(safety) {
   if (safety.zones.length === 0) return "LiDAR picture, no zone is violated";
-  return `LiDAR picture, violated: ${safety.zones.map((hit) => `${hit.zone} zone`).join(", ")}`;
+  return `LiDAR picture, violated: ${byZone(safety.zones).map((hit) => `${hit.zone} zone`).join(", ")}`;
 }
 
 function paint(canvas, scan, safety) {
@@ -110,8 +111,8 @@ function paintPoints(pen, pixel, scan) {
 
 // A violated point is a filled square for a stop zone and a ring for the others: shape as well as colour.
 function paintHit(pen, pixel, hit) {
-  const isStop = hit.zone.includes("stop");
-  pen.fillStyle = pen.strokeStyle = isStop ? INK.stop : INK.slow;
+  const isStop = hit.zone === "stop";
+  pen.fillStyle = pen.strokeStyle = MARKS[hit.zone] || INK.ring;
   pen.lineWidth = 2 * pixel;
   for (const point of hit.points) {
     const [x, y] = place(point.angle_deg, point.distance_mm);

@@ -25,33 +25,49 @@ function gathered(why) {
   const found = new Map();
   for (const [kind, list] of [["STOPS", why.stopping], ["LOCKED", why.latched], ["NOT ALLOWED", why.inhibits]]) {
     for (const cause of list) {
-      const key = `${cause.code}/${cause.hit ? `${cause.hit.zone}/${cause.hit.sector}` : ""}`;
-      const known = found.get(key);
-      if (known) known.kinds.push(kind);
-      else found.set(key, { ...cause, key, kinds: [kind] });
+      const known = found.get(cause.code);
+      if (!known) found.set(cause.code, { ...cause, kinds: [kind], hits: cause.hit ? [cause.hit] : [] });
+      else if (!known.kinds.includes(kind)) known.kinds.push(kind);
+      else if (cause.hit) known.hits.push(cause.hit);
     }
   }
-  return [...found.values()];
+  return [...found.values()].sort((one, other) => Boolean(other.stop) - Boolean(one.stop));
 }
+
+// One line a zone: the nearest sector speaks, with the nearest points of all its sectors.
+export function byZone(hits) {
+  const zones = new Map();
+  for (const hit of hits) zones.set(hit.zone, [...(zones.get(hit.zone) || []), hit]);
+  return [...zones.values()].map((same) => {
+    const nearest = same.reduce((one, other) => (other.nearest_mm < one.nearest_mm ? other : one));
+    const points = same.flatMap((hit) => hit.points).sort((one, other) => one.distance_mm - other.distance_mm);
+    return { ...nearest, points, sectors: same.length };
+  });
+}
+
+const POINTS_TOLD = 4;
 
 export function Why({ status }) {
   const causes = gathered(status.why);
   if (causes.length === 0) return null;
   return html`<section class="panel wide" aria-labelledby="why-title">
     <h2 id="why-title">Why it does not move</h2>
-    <ul class="causes">${causes.map((cause) => html`<li key=${cause.key} class=${cause.stop ? "cause hard" : "cause"}>
+    <ul class="causes">${causes.map((cause) => html`<li key=${cause.code} class=${cause.stop ? "cause hard" : "cause"}>
       <p class="cause-title"><span class="badge">${cause.stop ? "■" : "▲"} ${cause.kinds.join(", ")}</span>
         ${cause.title}</p>
-      ${cause.hit ? html`<${Evidence} hit=${cause.hit} />` : cause.detail && html`<p>${cause.detail}</p>`}
+      ${cause.hits.length ? byZone(cause.hits).map((hit) => html`<${Evidence} hit=${hit} />`) : cause.detail && html`<p>${cause.detail}</p>`}
       <p class="remedy">→ ${cause.remedy}</p>
     </li>`)}</ul>
   </section>`;
 }
 
 export function Evidence({ hit }) {
-  const points = hit.points.map((point) => `${metres(point.distance_mm)} ${bearing(point.angle_deg)}`);
+  const points = hit.points.slice(0, POINTS_TOLD)
+    .map((point) => `${metres(point.distance_mm)} ${bearing(point.angle_deg)}`);
+  const more = hit.points.length - points.length;
   return html`<p class="evidence"><b>${hit.zone} zone</b> (${metres(hit.limit_mm)}): nearest ${metres(hit.nearest_mm)},
-    seen ${age(hit.age_ms)}, by ${points.length === 1 ? "1 point" : `${points.length} points`}: ${points.join("; ")}.</p>`;
+    seen ${age(hit.age_ms)}, by ${hit.points.length === 1 ? "1 point" : `${hit.points.length} points`}:
+    ${" "}${points.join("; ")}${more > 0 ? `; and ${more} more` : ""}.</p>`;
 }
 
 export function Stops({ safety }) {
@@ -117,7 +133,7 @@ function Trend({ trend }) {
   const place = (volts) => 40 - ((Math.min(Math.max(volts, 20), 30) - 20) / 10) * 40;
   const points = trend.map((sample, index) => [240 - (trend.length - 1 - index) * 2, sample.volts])
     .filter(([, volts]) => volts !== null).map(([x, volts]) => `${x},${place(volts).toFixed(1)}`).join(" ");
-  return html`<svg class="trend" viewBox="0 0 240 40" role="img" aria-label="voltage over the last two minutes">
+  return html`<svg class="trend" viewBox="0 0 240 40" preserveAspectRatio="none" role="img" aria-label="voltage over the last two minutes">
     <rect x="0" y=${place(28.8)} width="240" height=${place(24) - place(28.8)} class="band" />
     <polyline points=${points} class="line" /></svg>`;
 }

@@ -1,0 +1,143 @@
+"""The link to one module: identity, counts, and when it is left alone."""
+
+import pytest
+from core_fixtures import MS, SHIPPED, START_NS, TRAVEL, S
+
+from oht50d.codec.registers import decode_block
+from oht50d.core.module_link import FAILURES_BEFORE_PAUSE, ModuleLink
+from oht50d.core.poll_plan import plan_blocks
+from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
+from oht50d.model.registers import BlockReadings
+
+T = START_NS
+REQUEST = ReadRegisters(TRAVEL, 0, 3)
+BLOCK = next(b for b in plan_blocks(SHIPPED["travel_motor"]) if any(s.role == "identity.type" for s in b.specs))
+
+
+def link() -> ModuleLink:
+    return ModuleLink(SHIPPED["travel_motor"], pause_ns=S)
+
+
+def failed(failure: Failure, at_ns: int = T) -> ExchangeResult:
+    return ExchangeResult(REQUEST, None, failure, at_ns - 5 * MS, at_ns)
+
+
+def answered(at_ns: int = T) -> ExchangeResult:
+    return ExchangeResult(REQUEST, ReadReply(TRAVEL, (0, 0, 0)), None, at_ns - 5 * MS, at_ns)
+
+
+def refused(at_ns: int = T) -> ExchangeResult:
+    return ExchangeResult(REQUEST, ExceptionReply(TRAVEL, 3, 2), None, at_ns - 5 * MS, at_ns)
+
+
+def identity(type_code: int, **words: int) -> BlockReadings:
+    known = {"identity.type": type_code, **{name.replace("__", "."): word for name, word in words.items()}}
+    filled = tuple(known.get(spec.role or "", 0) for spec in BLOCK.specs)
+    return decode_block(BLOCK, filled, requested_ns=T, received_ns=T)
+
+
+def test_totals() -> None:
+    module = link()
+    for result in (answered(), failed(Failure.SILENT), failed(Failure.NOISE), failed(Failure.MISMATCH), refused()):
+        module.record(result)
+    counters = module.counters
+    assert (counters.requests, counters.replies, counters.timeouts, counters.noise, counters.exceptions) == (
+        5,
+        2,
+        1,
+        2,
+        1,
+    )
+
+
+@pytest.mark.parametrize("failure", [Failure.ABANDONED, Failure.FENCED, Failure.LINK_LOST])
+def test_what_is_not_the_modules_fault_is_not_held_against_it(failure: Failure) -> None:
+    module = link()
+    for _ in range(10):
+        module.record(failed(failure))
+    assert (module.failures, module.is_paused(T), module.problem) == (0, False, "not found yet")
+
+
+@pytest.mark.parametrize(("failure", "words"), [(Failure.SILENT, "does not answer"), (Failure.NOISE, "damaged")])
+def test_a_module_that_was_never_heard_is_left_alone_after_three_failures(failure: Failure, words: str) -> None:
+    module = link()
+    for number in range(1, FAILURES_BEFORE_PAUSE + 1):
+        module.record(failed(failure))
+        assert module.is_paused(T) is (number == FAILURES_BEFORE_PAUSE)
+    assert words in module.problem
+    assert module.is_paused(T + S - 1)
+    assert not module.is_paused(T + S)
+
+
+def test_a_burst_of_noise_shorter_than_the_loss_limit_does_not_lose_a_module() -> None:
+    module = link()
+    module.identify(identity(4))
+    module.record(answered(T))
+    for ms in range(5, 150, 5):
+        module.record(failed(Failure.NOISE, T + ms * MS))
+    assert (module.is_paused(T + 149 * MS), module.is_identified) == (False, True)
+    module.record(answered(T + 150 * MS))
+    assert (module.failures, module.problem) == (0, "")
+
+
+def test_a_module_that_was_away_for_the_loss_limit_must_prove_again_who_it_is() -> None:
+    module = link()
+    module.identify(identity(4))
+    module.record(answered(T))
+    for ms in (50, 100, 150):
+        module.record(failed(Failure.SILENT, T + ms * MS))
+    assert (module.is_paused(T + 151 * MS), module.is_identified) == (True, False)
+
+
+def test_a_refusal_is_an_answer_but_not_a_valid_one() -> None:
+    module = link()
+    module.record(failed(Failure.SILENT))
+    module.record(refused())
+    assert (module.failures, module.last_valid_ns) == (0, None)
+    assert "refused function 3 with exception 2" in module.problem
+
+
+def test_a_valid_reply_clears_the_problem_of_an_identified_module_only() -> None:
+    module = link()
+    module.record(answered())
+    assert (module.last_valid_ns, module.problem) == (T, "not found yet")
+    module.identify(identity(4))
+    module.record(failed(Failure.SILENT))
+    module.record(answered(T + 1))
+    assert (module.last_valid_ns, module.problem) == (T + 1, "")
+
+
+def test_identity() -> None:
+    module = link()
+    assert module.identify(identity(4, identity__firmware=0x0203))
+    assert (module.is_identified, module.firmware, module.problem) == (True, "2.03", "")
+
+
+def test_another_module_at_the_address_is_not_taken_for_the_bound_one() -> None:
+    module = link()
+    module.identify(identity(4))
+    assert not module.identify(identity(5))
+    assert not module.is_identified
+    assert "type 5, expected 4" in module.problem
+
+
+def test_the_serial_number_is_two_words_low_first() -> None:
+    module = link()
+    specs = {spec.role for spec in BLOCK.specs}
+    assert module.identify(identity(4, identity__serial_low=0x5678, identity__serial_high=0x1234))
+    assert {"identity.serial_low", "identity.serial_high"} <= specs
+    assert module.serial == 0x12345678
+
+
+def test_a_new_opening_forgets_identity_and_pause() -> None:
+    module = link()
+    module.identify(identity(4))
+    for _ in range(3):
+        module.record(failed(Failure.SILENT))
+    module.forget_identity()
+    assert (module.is_identified, module.failures, module.is_paused(T), module.problem) == (
+        False,
+        0,
+        False,
+        "not found yet",
+    )
