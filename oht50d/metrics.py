@@ -306,5 +306,3 @@ class _Constant(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield self._family
-
-

@@ -40,10 +40,8 @@ def report_reaction(loaded: LoadedConfig) -> ReportSection:
 def report_motion(loaded: LoadedConfig) -> ReportSection:
     """What the settings alone already say about motion."""
     config = loaded.config.safety
-    lines = [
-        "not commissioned: hold to run only, at most "
-        f"{config.uncommissioned_speed_mm_s:.0f} mm/s measured and {config.jog.duty_ratio:.0%} of full output"
-    ]
+    caps = f"{config.uncommissioned_speed_mm_s:.0f} mm/s measured and {config.jog.duty_ratio:.0%} of full output"
+    lines = [f"not commissioned: hold to run only, at most {caps}"]
     if config.brake_wiring is BrakeWiring.UNKNOWN:
         lines.append("safety.brake_wiring is unknown: the brake is never driven and every motion is refused")
     if config.brake_wiring is BrakeWiring.ENERGISE_TO_BRAKE:

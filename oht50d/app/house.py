@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -262,7 +263,9 @@ class House:
         if self._site is not None:
             token = rooms.one_time.issue(Account(SIMULATION_USER, Role.OPERATOR, is_active=True))
             print(f"\n  SIMULATED robot, page: http://127.0.0.1:{self.port}/", flush=True)
-            print(f"  sign in once with:    http://127.0.0.1:{self.port}/#sign-in={token}\n", flush=True)
+            print(f"  sign in once with:    http://127.0.0.1:{self.port}/#sign-in={token}", flush=True)
+            hands = f"{sys.executable} -m oht50d.sim.remote {self._site.directory}"
+            print(f"  hands at the vehicle: {hands} reset|estop|release|box|clear\n", flush=True)
 
     async def reload(self) -> None:
         """SIGHUP: check the files again, apply what can be applied, say what needs a restart."""

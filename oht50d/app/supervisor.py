@@ -49,6 +49,7 @@ class Supervised:
         self._on_defect = on_defect
         self._on_pause = on_pause
         self._attempt = 0
+        self._began_ns = 0
         self._defects: list[int] = []
         self._last_problem = ""
         self._folded = 0
@@ -57,7 +58,7 @@ class Supervised:
         """For ever; cancellation ends it. Raises the defect that was one too many."""
         task_status.started()
         while True:
-            began_ns = now_ns()
+            self._began_ns = now_ns()
             try:
                 await self._run()
                 self._tell("ended by itself")
@@ -65,10 +66,15 @@ class Supervised:
                 self._tell(str(_first_leaf(group)), _first_leaf(group))
             except* Exception as group:  # noqa: BLE001 - every defect: counted, and raised beyond the budget
                 self._note_defect(_first_leaf(group))
-            if now_ns() - began_ns > self._policy.settled_s * 1e9:
+            if self._has_settled:
                 self._attempt = 0
             await self._pause(self._policy.delay_s(self._attempt))
             self._attempt += 1
+
+    @property
+    def _has_settled(self) -> bool:
+        """The present run has lasted long enough to count as a success, however it ended."""
+        return now_ns() - self._began_ns > self._policy.settled_s * 1e9
 
     async def _pause(self, delay_s: float) -> None:
         """Sleep in slices, so that whoever vouches for this loop can be told that it lives."""
@@ -87,8 +93,8 @@ class Supervised:
             raise error
 
     def _tell(self, problem: str, error: BaseException | None = None) -> None:
-        """The same problem is logged once, then counted."""
-        if problem == self._last_problem:
+        """The same problem is logged once, then counted, until a run has settled in between."""
+        if problem == self._last_problem and not self._has_settled:
             self._folded += 1
             return
         folded = f" (the last problem came {self._folded} more times)" if self._folded else ""

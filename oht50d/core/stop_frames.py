@@ -28,6 +28,7 @@ class StopItem:
     expected: tuple[int, ...]
     drive: int | None = None
     attempts: int = 0
+    silences: int = 0
     is_echoed: bool = False
     is_verified: bool = False
     first_sent_ns: int | None = None
@@ -43,7 +44,7 @@ class StopItem:
     def start_again(self) -> None:
         """Nothing that was sent or read before counts any more."""
         self.is_echoed = self.is_verified = False
-        self.attempts = self.next_ns = 0
+        self.attempts = self.silences = self.next_ns = 0
         self.first_sent_ns = None
 
 

@@ -186,7 +186,7 @@ class StopSequencer:
             item.first_sent_ns = result.sent_ns
         item.attempts += 1
         item.is_echoed = result.is_valid
-        item.next_ns = 0 if result.is_valid else self._repeat_ns(item, result.ended_ns)
+        item.next_ns = 0 if result.is_valid else self._repeat_ns(item, result)
 
     def observe(self, feedback: MotionFeedback, now_ns: int) -> None:
         """Judge standstill and the time limits; may escalate to S0."""
@@ -287,14 +287,14 @@ class StopSequencer:
             if self._is_output_zero(run) and run.output_zero_ns is None:
                 run.output_zero_ns = result.ended_ns
             return
-        # Silence or another value: write again, never assume.
+        # Another value: write again. Silence or a refusal: ask again. Never assume.
         item.is_echoed = not isinstance(reply, ReadReply)
-        item.attempts += 1
-        item.next_ns = self._repeat_ns(item, result.ended_ns)
+        item.next_ns = self._repeat_ns(item, result)
 
-    def _repeat_ns(self, item: StopItem, ended_ns: int) -> int:
-        """Repeats slow down to sixteen intervals, so that a dead module leaves the wire to the living."""
-        return ended_ns + (self._config.repeat_interval.ns << min(item.attempts - 1, 4))
+    def _repeat_ns(self, item: StopItem, result: ExchangeResult) -> int:
+        """Repeats of a silent module slow down to sixteen intervals, so that it leaves the wire to the living."""
+        item.silences = item.silences + 1 if result.reply is None else 0
+        return result.ended_ns + (self._config.repeat_interval.ns << min(max(item.silences - 1, 0), 4))
 
     def _is_output_zero(self, run: _Run) -> bool:
         """Every drive has read back a zero demand (by the setpoint step or the off step)."""

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import gc
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -33,6 +34,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--trace-file", type=Path, default=None, help="write every bus frame here, as JSON lines")
     parser.add_argument("--watch-stdin", action="store_true", help="end when standard input ends")
     return parser.parse_args(argv)
+
+
+def _claim_hardware_time() -> None:
+    """Modules are boards of their own: a busy computer must not make them late. Best effort, needs privilege."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
 
 async def _watch_signals(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
@@ -86,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             robot.line.trace.open_file(arguments.trace_file)
         robot.open()
         gc.freeze()
+        _claim_hardware_time()
         trio.run(lambda: _live(robot, socket_path, is_watching_stdin=arguments.watch_stdin))
     except OSError as error:
         print(f"oht50d.sim: {error}", file=sys.stderr)

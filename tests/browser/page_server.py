@@ -16,14 +16,14 @@ from quart import Response, request
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from web_fakes import BOOT_ID, FakeHouse, boot_snapshot, modules, room_scan, with_obstacle  # noqa: E402
+from web_fakes import BOOT_ID, FakeHouse, boot_snapshot, modules, room_scan, with_obstacle
 
-from oht50d.clock import now_ns  # noqa: E402
-from oht50d.core.failsafes import FAILSAFES  # noqa: E402
-from oht50d.model.motion import MachineState  # noqa: E402
-from oht50d.model.snapshot import Authority  # noqa: E402
-from oht50d.services.ports import Account, Role  # noqa: E402
-from oht50d.web.app import create_app  # noqa: E402
+from oht50d.clock import now_ns
+from oht50d.core.failsafes import FAILSAFES
+from oht50d.model.motion import MachineState
+from oht50d.model.snapshot import Authority
+from oht50d.services.ports import Account, Role
+from oht50d.web.app import create_app
 
 assert FAILSAFES
 

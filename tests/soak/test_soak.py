@@ -49,9 +49,8 @@ async def test_memory_descriptors_and_lag_stay_bounded(tmp_path: Path) -> None:
                 worst_s = max(worst_s, await worst_lag_s(operator.client))
                 await trio.sleep(1)
             grown_mb = process.memory_info().rss / 2**20 - rss_mb
-            print(
-                f"{STEADY_MINUTES:g} minutes: RSS {rss_mb:.0f} MB, grown {grown_mb:.1f} MB, worst step {worst_s * 1e3:.0f} ms"
-            )
+            told = f"RSS {rss_mb:.0f} MB, grown {grown_mb:.1f} MB, worst step {worst_s * 1e3:.0f} ms"
+            print(f"{STEADY_MINUTES:g} minutes: {told}")
             assert grown_mb < GROWTH_MB
             assert process.num_fds() <= descriptors + 2
             assert worst_s < LAG_S

@@ -219,9 +219,7 @@ async def test_reset_is_a_hold_and_a_release(autojump_clock, house, client) -> N
     claim = {"boot_id": BOOT_ID, "epoch": 1}
     held = await client.post(RESET, headers=house.headers(), json={"action": "hold", **claim})
     hold_id = (await held.get_json())["data"]["hold_id"]
-    short = await client.post(
-        RESET, headers=house.headers(), json={"action": "release", "hold_id": hold_id, **claim}
-    )
+    short = await client.post(RESET, headers=house.headers(), json={"action": "release", "hold_id": hold_id, **claim})
     assert short.status_code == 422
     await client.post(RESET, headers=house.headers(), json={"action": "hold", **claim})
     await trio.sleep(1.1)
@@ -252,9 +250,7 @@ async def test_login_refresh_once_and_logout(autojump_clock, house, client) -> N
     assert login["access_token"] == login["data"]["access_token"]
     assert login["expires_in"] == 3600
     assert login["user"]["role"] == "operator"
-    fresh = await (
-        await client.post("/api/v1/auth/refresh", json={"refresh_token": login["refresh_token"]})
-    ).get_json()
+    fresh = await (await client.post("/api/v1/auth/refresh", json={"refresh_token": login["refresh_token"]})).get_json()
     headers = {"Authorization": f"Bearer {fresh['access_token']}"}
     assert (await (await client.get("/api/v1/auth/me", headers=headers)).get_json())["data"]["username"] == "ops"
     assert (await client.post("/api/v1/auth/logout", headers=headers)).status_code == 200
@@ -310,9 +306,13 @@ async def test_cors_only_for_configured_origins(autojump_clock, client) -> None:
 
 async def test_chain_open_is_an_emergency(autojump_clock, house, client) -> None:
     safety = house.hub.current().modules[1]
-    opened = evolve(safety, readings={
-        name: evolve(item, value=True) if item.role == "chain.open" else item for name, item in safety.readings.items()
-    })
+    opened = evolve(
+        safety,
+        readings={
+            name: evolve(item, value=True) if item.role == "chain.open" else item
+            for name, item in safety.readings.items()
+        },
+    )
     house.hub.publish(modules=(opened,))
     view = (await (await client.get("/api/v1/safety/status", headers=house.headers())).get_json())["data"]
     assert (view["safety_state"], view["emergency_stop"]) == ("EMERGENCY", True)

@@ -1,0 +1,90 @@
+"""Metrics: what a scrape says about fresh, stale and unknown, and the loop-lag instrument."""
+
+import time
+
+import trio
+from attrs import evolve
+from web_fakes import boot_snapshot, modules, with_obstacle
+
+from oht50d.clock import now_ns
+from oht50d.metrics import TABLE, LoopLag, Metrics
+from oht50d.model.snapshot import Snapshot
+
+
+def scrape(snapshot: Snapshot) -> dict[str, float]:
+    metrics = Metrics(version="9.9.9")
+    metrics.watch(lambda: snapshot, now_ns)
+    lines = metrics.render().decode().splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+
+async def test_fresh_values_are_exported_in_base_units(autojump_clock) -> None:
+    found = scrape(with_obstacle(boot_snapshot(now_ns())))
+    assert found["oht50_battery_voltage_volts"] == 26.1
+    assert found["oht50_battery_charge_ratio"] == 0.81
+    assert found["oht50_position_metres"] == 1.5
+    assert found['oht50_safety_state{state="safe"}'] == 1
+    assert found['oht50_safety_state{state="move"}'] == 0
+    assert found['oht50_stop_cause{cause="boot"}'] == 1
+    assert found["oht50_stop_first_frame_seconds"] == 0.007
+    assert found["oht50_stop_standstill_seconds"] == 0.29
+    assert found['oht50_bus_timeouts_total{module="power@0x02"}'] == 2
+    assert found['oht50_bus_crc_errors_total{module="power@0x02"}'] == 1
+    assert found['oht50_build_info{version="9.9.9"}'] == 1
+    assert found["oht50_stops_total"] == 3
+
+
+async def test_a_stale_value_stops_and_its_age_goes_on(autojump_clock) -> None:
+    snapshot = boot_snapshot(now_ns())
+    await trio.sleep(6)
+    found = scrape(snapshot)
+    assert "oht50_battery_voltage_volts" not in found
+    assert "oht50_position_metres" not in found
+    assert found['oht50_reading_age_seconds{reading="battery.voltage"}'] >= 6
+    assert found['oht50_module_last_reply_age_seconds{module="dock@0x05"}'] >= 6
+    assert found["oht50_lidar_scan_age_seconds"] >= 6
+
+
+async def test_unknown_is_absent(autojump_clock) -> None:
+    snapshot = boot_snapshot(now_ns())
+    silent = tuple(evolve(module, is_online=False, last_valid_ns=None, readings={}) for module in modules(0))
+    found = scrape(evolve(snapshot, modules=silent, lidar=evolve(snapshot.lidar, last_turn_ns=None)))
+    assert found['oht50_module_up{module="safety@0x03"}'] == 0
+    assert not [name for name in found if name.startswith(("oht50_battery", "oht50_lidar_scan_age"))]
+    assert 'oht50_module_last_reply_age_seconds{module="safety@0x03"}' not in found
+
+
+def test_names_follow_the_conventions() -> None:
+    for row in TABLE:
+        assert row.name.startswith("oht50_")
+        assert (row.kind == "counter") == row.name.endswith("_total")
+        assert row.help
+
+
+def test_loop_lag_keeps_the_worst_step_until_the_scrape() -> None:
+    lag = LoopLag()
+
+    async def slow() -> None:
+        await trio.lowlevel.checkpoint()
+        began = time.perf_counter()
+        while time.perf_counter() - began < 0.03:
+            pass
+
+    trio.run(slow, instruments=[lag])
+    assert 0.03 <= lag.worst_s < 5
+    assert lag.worst_task.endswith("slow")
+    histogram, worst = lag.collect()
+    counts = {sample.labels.get("le"): sample.value for sample in histogram.samples if sample.name.endswith("_bucket")}
+    assert worst.samples[0].value >= 0.03
+    assert counts["+Inf"] > counts["0.025"] > 0
+    assert lag.worst_s == 0
+
+
+def test_an_instrumented_step_costs_little() -> None:
+    lag = LoopLag()
+    task = type("Task", (), {"name": "t"})()
+    began = time.perf_counter()
+    for _ in range(20_000):
+        lag.before_task_step(task)
+        lag.after_task_step(task)
+    assert (time.perf_counter() - began) / 20_000 < 50e-6
