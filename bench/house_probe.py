@@ -7,6 +7,7 @@ The house runs as it is: configuration, supervision, signals, collector. Added a
 import argparse
 import json
 import signal
+import time
 from array import array
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -18,7 +19,6 @@ from oht50d.app import rooms as rooms_module
 from oht50d.app.config import load_config
 from oht50d.app.house import House
 from oht50d.app.logging_setup import setup_logging
-from oht50d.clock import now_ns
 from oht50d.core import poll_plan
 from oht50d.model.motion import Decision
 from oht50d.model.registers import PollClass
@@ -42,7 +42,7 @@ class Lateness:
 
         def note(decision: Decision, lateness_ns: int) -> None:
             if lateness_ns > 0:
-                self.at_ns.append(now_ns())
+                self.at_ns.append(time.monotonic_ns())
                 self.late_ns.append(lateness_ns)
             before(decision, lateness_ns)
 

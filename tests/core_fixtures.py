@@ -158,6 +158,12 @@ class KernelBench:
             decision = self.step()
         return decision
 
+    def grow_old(self, milliseconds: int) -> "KernelBench":
+        """Long steps without a gap: a silence counts at most from the start of the kernel."""
+        for _ in range(milliseconds // 50):
+            self.step(50)
+        return self
+
     def step(self, after_ms: int = 10, **changes: Any) -> Decision:
         """One step `after_ms` later; `changes` hold for this step, values may be functions of the time."""
         self.now_ns += after_ms * MS
@@ -214,9 +220,9 @@ class KernelBench:
             self.kernel.lease.renew("ann", nonce, self.now_ns)
 
 
-def moving() -> KernelBench:
+def moving(*, age_ms: int = 0) -> KernelBench:
     """A kernel that has granted permits for 50 ms of jogging forward."""
-    bench = KernelBench().arm()
+    bench = KernelBench().arm().grow_old(age_ms)
     assert bench.drive_on().permit is not None
     return bench
 

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -12,7 +12,7 @@ from oht50d.app.exit_codes import ExitCode
 from oht50d.model.errors import ConfigError, LinkError, Oht50Error, StoreError
 
 if TYPE_CHECKING:
-    from oht50d.app.config import LoadedConfig
+    from oht50d.app.config import Config, LoadedConfig
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,10 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _with_configuration(arguments)
     except Oht50Error as error:
-        print(f"oht50d: {error}", file=sys.stderr)
+        print(f"oht50d: {error}{_remedy(error)}", file=sys.stderr)
         return exit_code_of(error)
     except BrokenPipeError:
         return ExitCode.IO
+
+
+def _remedy(error: Oht50Error) -> str:
+    return f". {error.remedy}" if isinstance(error, LinkError) and error.remedy else ""
 
 
 def exit_code_of(error: Oht50Error) -> ExitCode:
@@ -76,7 +80,11 @@ def _with_configuration(arguments: argparse.Namespace) -> int:
     assignments = list(arguments.assignments)
     if arguments.command == "run" and arguments.scenario is not None:
         assignments.append(f"robot.scenario={json.dumps(arguments.scenario)}")
-    loaded = load_config(arguments.config, assignments=assignments, is_simulation=is_simulation)
+
+    def load() -> "LoadedConfig":
+        return load_config(arguments.config, assignments=assignments, is_simulation=is_simulation)
+
+    loaded = load()
     match arguments.command:
         case "check":
             from oht50d.app.check import SECTIONS, run_check
@@ -88,10 +96,10 @@ def _with_configuration(arguments: argparse.Namespace) -> int:
 
             return safe_stop.main(loaded.config)
         case _:
-            return _run(loaded, simulate=arguments.simulate)
+            return _run(loaded, lambda: load().config, simulate=arguments.simulate)
 
 
-def _run(loaded: "LoadedConfig", *, simulate: bool) -> int:
+def _run(loaded: "LoadedConfig", load_again: "Callable[[], Config]", *, simulate: bool) -> int:
     import logging
 
     from oht50d.app import house
@@ -104,7 +112,7 @@ def _run(loaded: "LoadedConfig", *, simulate: bool) -> int:
     for warning in loaded.warnings:
         log.warning(warning, extra={"event": "config.warning"})
     try:
-        return house.main(loaded.config, simulate=simulate)
+        return house.main(loaded.config, simulate=simulate, load_again=load_again)
     except Oht50Error:
         raise
     except Exception:  # the last door: a defect is logged with its traceback and gets its own exit code

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import trio
+from quart_trio import QuartTrio
 
 import oht50d
 from oht50d.app.config import Config
@@ -41,6 +42,7 @@ from oht50d.model.motion import Cause, CauseCode, StopKind, StopPhase
 from oht50d.services.local_desk import LocalDesk
 from oht50d.web.app import create_app
 from oht50d.web.metrics_app import create_metrics_app
+from oht50d.web.web_ports import HealthView
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +61,9 @@ _OUTER_POLICY = RestartPolicy(first_s=0.2, cap_s=5.0, defects_allowed=1_000_000)
 class House:
     """One run of the daemon. `run` returns the exit code."""
 
-    def __init__(self, config: Config, *, simulate: bool) -> None:
+    def __init__(self, config: Config, *, simulate: bool, load_again: Callable[[], Config] | None = None) -> None:
+        self._loaded = config
+        self._load_again = load_again or (lambda: config)
         self._site: SimulatedSite | None = choose_site(config) if simulate else None
         self.config = config if self._site is None else adapt(config, self._site)
         self.metrics = Metrics(version=oht50d.__version__)
@@ -106,10 +110,12 @@ class House:
         try:
             self.rooms = build_rooms(self.config, spool, self.metrics, boot_id, users_file=self._users_file)
             _prepare_accounts(self.rooms)
+            # Built before anything runs: a signing key that cannot be used is a ConfigError, not a failure of the ring.
+            app = create_app(self.rooms.web_ports(self._view_health))
             self._open_listeners()
             async with trio.open_nursery() as outermost:
                 await self._start_outermost(outermost, self.rooms)
-                await self._run_wire(self.rooms, task_status)
+                await self._run_wire(self.rooms, app, task_status)
                 outermost.cancel_scope.cancel()
         finally:
             with trio.move_on_after(FLUSH_S, shield=True):
@@ -145,7 +151,7 @@ class House:
         except LinkError as problem:
             self.request_stop(str(problem), ExitCode.UNAVAILABLE)
 
-    async def _run_wire(self, rooms: Rooms, task_status: trio.TaskStatus[None]) -> None:
+    async def _run_wire(self, rooms: Rooms, app: QuartTrio, task_status: trio.TaskStatus[None]) -> None:
         """The wire's nursery: its scope is cancelled last."""
         async with trio.open_nursery() as wire:
             supervised = Supervised(
@@ -154,7 +160,7 @@ class House:
             await wire.start(supervised.run)
             wire.start_soon(self._stop_in_order, rooms, wire.cancel_scope)
             with self._control_scope:
-                await self._run_control(rooms, task_status)
+                await self._run_control(rooms, app, task_status)
             self._control_left(rooms)
 
     def _control_left(self, rooms: Rooms) -> None:
@@ -163,27 +169,27 @@ class House:
             self._trip_crash("the control ring has ended")
             self.request_stop("the control ring has ended", ExitCode.SOFTWARE)
 
-    async def _run_control(self, rooms: Rooms, task_status: trio.TaskStatus[None]) -> None:
+    async def _run_control(self, rooms: Rooms, app: QuartTrio, task_status: trio.TaskStatus[None]) -> None:
         try:
             async with trio.open_nursery() as control:
                 await control.start(rooms.guardian.run)
                 await control.start(rooms.commander.run)
                 await control.start(Supervised("LiDAR", rooms.lidar.run, _LIDAR_POLICY).run)
                 with self._outer_scope:
-                    await self._run_outer(rooms, task_status)
+                    await self._run_outer(rooms, app, task_status)
                 await trio.sleep_forever()
         except* Exception as group:  # noqa: BLE001 - the ring fails together: tripped, logged, exit code 70
             self._trip_crash(repr(group.exceptions[0]))
             _log.critical("the control ring failed", exc_info=group, extra={"event": "ring.failed"})
             self.request_stop("the control ring failed", ExitCode.SOFTWARE)
 
-    async def _run_outer(self, rooms: Rooms, task_status: trio.TaskStatus[None]) -> None:
+    async def _run_outer(self, rooms: Rooms, app: QuartTrio, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as outer:
             self._health = HealthDesk(rooms, self._notifier)
             self.metrics.watch(rooms.snapshots.current, now_ns)
             rooms.guardian.on_step = self._health.note_step
             rooms.guardian.on_gap = _drain(rooms)
-            for name, run in self._outer_tasks(rooms, self._health):
+            for name, run in self._outer_tasks(rooms, app):
                 await outer.start(Supervised(name, run, _OUTER_POLICY).run)
             self._announce(rooms)
             task_status.started()
@@ -191,8 +197,12 @@ class House:
             gc.freeze()
             await self._health.run()
 
-    def _outer_tasks(self, rooms: Rooms, health: HealthDesk) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
-        app = create_app(rooms.web_ports(health.view))
+    def _view_health(self) -> HealthView:
+        """Only asked by the web, which is served once the health desk is there."""
+        assert self._health is not None
+        return self._health.view()
+
+    def _outer_tasks(self, rooms: Rooms, app: QuartTrio) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         listener = self.listener
         assert listener is not None
         desk = LocalDesk(
@@ -270,9 +280,9 @@ class House:
     async def reload(self) -> None:
         """SIGHUP: check the files again, apply what can be applied, say what needs a restart."""
         self._notifier.reloading()
-        for line in reload_settings(self.config):
+        for line in reload_settings(self._loaded, self._load_again):
             _log.info(line, extra={"event": "daemon.reload"})
-        self._notifier.ready("reloaded")
+        self._notifier.ready()
 
     async def _close_memory(self, spool: Spool | NoMemory) -> None:
         try:
@@ -328,9 +338,9 @@ def _start_last_gasp() -> None:
     thread.start()
 
 
-def main(config: Config, *, simulate: bool) -> int:
-    """Run the house under Trio with its signals; the exit code."""
+def main(config: Config, *, simulate: bool, load_again: Callable[[], Config]) -> int:
+    """Run the house under Trio with its signals; the exit code. `load_again` reads the configuration's sources anew."""
     from oht50d.app.signals import run_with_signals
 
-    house = House(config, simulate=simulate)
+    house = House(config, simulate=simulate, load_again=load_again)
     return trio.run(run_with_signals, house, instruments=[house.metrics.loop_lag])

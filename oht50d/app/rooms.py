@@ -161,6 +161,7 @@ class Rooms:
             metrics=self.metrics,
             module_maps={module.address: module for module in self.maps},
             config=self.config.web,
+            zones=self.config.safety.zones,
         )
 
 

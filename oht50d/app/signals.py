@@ -6,6 +6,8 @@ from typing import Protocol
 
 import trio
 
+from oht50d.model.errors import Oht50Error
+
 
 class Stoppable(Protocol):
     """The house as the signals see it."""
@@ -18,13 +20,22 @@ class Stoppable(Protocol):
 
 
 async def run_with_signals(house: Stoppable) -> int:
-    """Run the house until it ends; a second SIGINT or SIGTERM changes nothing, the stop is under way."""
+    """Run the house until it ends; a second SIGINT or SIGTERM changes nothing, the stop is under way.
+
+    Raises what the house raises when it cannot start, as it is and not inside a group.
+    """
+    outcome: int | Oht50Error
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_obey, received, house)
-            code = await house.run()
+            try:
+                outcome = await house.run()
+            except Oht50Error as problem:
+                outcome = problem
             nursery.cancel_scope.cancel()
-    return code
+    if isinstance(outcome, Oht50Error):
+        raise outcome
+    return outcome
 
 
 async def _obey(received: AsyncIterator[int], house: Stoppable) -> None:

@@ -9,6 +9,8 @@ from oht50d.model.snapshot import ModuleCounters
 FAILURES_BEFORE_PAUSE = 3
 RETRIED_NS = 150_000_000
 """A module is asked again at once for this long (SAFETY.md, Inputs: loss); a short burst of noise must not lose it."""
+BREATH_NS = 20_000_000
+"""Between further attempts in that time, so that the shapes of the fence last for all of it."""
 
 
 @define
@@ -64,10 +66,16 @@ class ModuleLink:
             case _:
                 return
         self.failures += 1
-        if self.failures >= FAILURES_BEFORE_PAUSE and self._was_silent(result.ended_ns):
-            # Whatever answers next may be another module, or the same one after a loss of power.
-            self.is_identified = False
-            self.leave_alone(result.ended_ns)
+        if self.failures >= FAILURES_BEFORE_PAUSE:
+            self._pause(result.ended_ns)
+
+    def _pause(self, now_ns: int) -> None:
+        if not self._was_silent(now_ns):
+            self.resume_ns = now_ns + BREATH_NS
+            return
+        # Whatever answers next may be another module, or the same one after a loss of power.
+        self.is_identified = False
+        self.leave_alone(now_ns)
 
     def leave_alone(self, now_ns: int) -> None:
         """No request before the pause is over."""

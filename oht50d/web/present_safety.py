@@ -1,13 +1,14 @@
 """The snapshot as the safety answer: decision, causes, evidence, stops, failsafes (API.md, section 6; no state)."""
 
 from oht50d.core.failsafes import FAILSAFES
+from oht50d.core.zones import ZoneConfig
 from oht50d.model.lidar import SectorReport
 from oht50d.model.snapshot import Snapshot
 from oht50d.web.present import Json, age_ms, causes_view, failsafe_row, fresh_value, hit_view, measured, stop_view
 from oht50d.web.present_robot import safety_word, why_view
 
 
-def safety_view(snapshot: Snapshot, now_ns: int) -> Json:
+def safety_view(snapshot: Snapshot, now_ns: int, zones: ZoneConfig) -> Json:
     """What /safety/status and the `safety` topic tell; the failsafe table is added by the endpoint only."""
     decision = snapshot.decision
     chain = fresh_value(snapshot.role("chain.open"), now_ns)
@@ -28,6 +29,7 @@ def safety_view(snapshot: Snapshot, now_ns: int) -> Json:
         "inhibits": causes_view(decision.inhibits, now_ns),
         "why": why_view(snapshot, now_ns)["sentence"],
         "zones": [hit_view(hit, now_ns) for hit in decision.hits],
+        "zone_shapes": _shapes_view(zones),
         "sectors": [_sector_view(index, sector, now_ns) for index, sector in enumerate(snapshot.sectors)],
         "stop": stop_view(snapshot.stop, now_ns),
         "last_stops": [stop_view(stop, now_ns) for stop in snapshot.last_stops],
@@ -36,6 +38,15 @@ def safety_view(snapshot: Snapshot, now_ns: int) -> Json:
         "epoch": snapshot.authority.epoch,
         "last_check": snapshot.taken_utc,
         "age_ms": age_ms(snapshot.taken_ns, now_ns),
+    }
+
+
+def _shapes_view(zones: ZoneConfig) -> Json:
+    """What the picture is drawn from: limits around the LiDAR and how the device is mounted."""
+    return {
+        "limits_mm": dict(zones.zones),
+        "mount_angle_deg": zones.mount_angle_deg,
+        "is_mirrored": zones.is_mirrored,
     }
 
 

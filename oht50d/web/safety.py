@@ -23,7 +23,7 @@ def safety_blueprint(ports: WebPorts, guard: Guard) -> Blueprint:
     @blueprint.get("/status")
     async def status() -> Response:
         guard.require(Role.VIEWER)
-        view = safety_view(ports.snapshots.current(), now_ns())
+        view = safety_view(ports.snapshots.current(), now_ns(), ports.zones)
         return success({**view, "failsafes": failsafe_table()})
 
     @blueprint.post("/reset")

@@ -136,7 +136,7 @@ class TokenService:
     def _read(self, token: str, kind: str) -> Identity:
         claims = self._decode(token)
         if claims["typ"] != kind:
-            raise _invalid(f"this is not a {kind} token")
+            raise _invalid("this is not an access token" if kind == "access" else "this is not a refresh token")
         if claims["boot_id"] != self._boot_id:
             raise _invalid("the daemon has restarted since: sign in again")
         life = self._config.access_life if kind == "access" else self._config.refresh_life

@@ -57,7 +57,7 @@ class TopicEncoder:
             case "robot_status":
                 return status_view(snapshot, now)
             case "safety":
-                return safety_view(snapshot, now)
+                return safety_view(snapshot, now, self._ports.zones)
             case _:
                 return {**telemetry_view(snapshot, now), **modules_view(snapshot, now)}
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import field, frozen
 
+from oht50d.core.zones import ZoneConfig
 from oht50d.metrics import Metrics
 from oht50d.model.registers import ModuleMap
 from oht50d.services.ports import Accounts, Commander, HistoryReader, ScanSource, SnapshotSource
@@ -46,3 +47,4 @@ class WebPorts:
     metrics: Metrics
     module_maps: Mapping[int, ModuleMap]
     config: WebConfig = field(factory=WebConfig)
+    zones: ZoneConfig = field(factory=ZoneConfig)

@@ -1,4 +1,4 @@
-"""Supervised tasks under the mock clock: what restarts, how fast, what ends them, and that polling survives everything."""
+"""Supervised tasks under the mock clock: what restarts, how fast, what ends it; and polling survives everything."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import trio
+from attrs import evolve
 from bus_fakes import MS, Bench, make_bench
 from trio.testing import MockClock
 
@@ -92,9 +93,12 @@ async def test_defects_restart_within_their_budget_and_then_end_it(autojump_cloc
     seen: list[BaseException] = []
     task = Failing(ValueError("a defect"))
     supervised = Supervised("a task", task, EXACT, on_defect=seen.append)
-    with pytest.raises(ExceptionGroup) as raised:
+    raised: list[BaseException] = []
+    try:
         await supervised.run()
-    assert raised.group_contains(ValueError, match="a defect")
+    except* ValueError as group:
+        raised.append(group)
+    assert raised
     assert len(task.began_ns) == EXACT.defects_allowed + 1
     assert len(seen) == EXACT.defects_allowed + 1
 
@@ -119,7 +123,10 @@ async def test_link_errors_never_use_up_the_budget(autojump_clock: MockClock) ->
 
 NESTED: dict[str, tuple[BaseException, bool]] = {
     "a link error": (ExceptionGroup("a", [LinkLost("gone")]), False),
-    "a link error three deep": (ExceptionGroup("a", [ExceptionGroup("b", [ExceptionGroup("c", [LinkLost("x")])])]), False),
+    "a link error three deep": (
+        ExceptionGroup("a", [ExceptionGroup("b", [ExceptionGroup("c", [LinkLost("x")])])]),
+        False,
+    ),
     "two link errors": (ExceptionGroup("a", [LinkLost("gone"), DeviceSilent("mute")]), False),
     "a defect": (ExceptionGroup("a", [KeyError("k")]), True),
     "a defect three deep": (ExceptionGroup("a", [ExceptionGroup("b", [ExceptionGroup("c", [KeyError("k")])])]), True),
@@ -195,11 +202,10 @@ async def test_a_problem_that_comes_back_another_day_is_logged_again(
 
 ERRORS: tuple[Exception, ...] = (
     LinkLost("gone"), LinkError("absent"), DeviceSilent("mute"), StoreError("full"), InvariantViolation("never"),
-    OSError(5, "Input/output error"), BrokenPipeError(), TimeoutError(), ValueError("x"), KeyError("x"), AttributeError("x"),
-    TypeError("x"), IndexError("x"), ZeroDivisionError(), RuntimeError("x"), AssertionError("x"), MemoryError(),
-    RecursionError(), StopAsyncIteration(), UnicodeDecodeError("utf-8", b"x", 0, 1, "x"), NotImplementedError("x"),
-    trio.ClosedResourceError(), trio.BrokenResourceError(), trio.BusyResourceError(), trio.TooSlowError(),
-    ExceptionGroup("a", [ExceptionGroup("b", [ValueError("x")])]), ExceptionGroup("a", [LinkLost("gone"), ValueError("x")]),
+    OSError(5, "Input/output error"), TimeoutError(), ValueError("x"), KeyError("x"), AssertionError("x"),
+    MemoryError(), RecursionError(), StopAsyncIteration(), trio.ClosedResourceError(), trio.BusyResourceError(),
+    trio.TooSlowError(), ExceptionGroup("a", [ExceptionGroup("b", [ValueError("x")])]),
+    ExceptionGroup("a", [LinkLost("gone"), ValueError("x")]),
 )  # fmt: skip
 PLACES = ("open", "send", "receive", "drain", "close", "timer", "publish", "publish_stop")
 
@@ -226,26 +232,29 @@ def plant(bench: Bench, place: str, error: Exception) -> None:
         line.hang_up()
 
 
+async def reopened_and_polling(bench: Bench) -> None:
+    line = bench.line
+    await bench.until(lambda: bench.line is not line, limit_s=5)
+    published = len(bench.words_of(3, 0))
+    await bench.until(lambda: len(bench.words_of(3, 0)) > published, limit_s=5)
+
+
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: f"{type(error).__name__}-{error}"[:30])
-async def test_polling_survives_every_error_at_every_await(
-    autojump_clock: MockClock, place: str, error: Exception
-) -> None:
+async def test_polling_survives_every_error_at_every_await(autojump_clock: MockClock, place: str) -> None:
     bench = make_bench()
     defects: list[BaseException] = []
-    supervised = Supervised("field bus", bench.bus.run, EXACT, on_defect=defects.append)
+    patient = evolve(EXACT, defects_allowed=len(ERRORS))
     async with trio.open_nursery() as nursery:
-        await nursery.start(supervised.run)
+        await nursery.start(Supervised("field bus", bench.bus.run, patient, on_defect=defects.append).run)
         await bench.settle()
-        plant(bench, place, error)
-        if place == "publish_stop":
-            bench.bus.repeat_stop()
-        await bench.until(lambda: len(bench.lines) == 2, limit_s=5)
-        published = len(bench.words_of(3, 0))
-        await bench.until(lambda: len(bench.words_of(3, 0)) > published + 3, limit_s=5)
-        assert [request for _, request in bench.line.sent][:2] == S0
-        assert bench.lines[0].is_closed or place == "close"
-        assert bench.bus.status.is_open
+        for error in ERRORS:
+            before, known = bench.line, len(defects)
+            plant(bench, place, error)
+            if place == "publish_stop":
+                bench.bus.repeat_stop()
+            await reopened_and_polling(bench)
+            assert [request for _, request in bench.line.sent][:2] == S0, error
+            assert before.is_closed or place == "close"
+            assert bench.bus.status.is_open
+            assert len(defects) - known == (0 if isinstance(error, LinkError) else 1), error
         nursery.cancel_scope.cancel()
-    is_defect = not isinstance(error, LinkError)
-    assert (len(defects) == 1) is is_defect, defects

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -132,8 +133,9 @@ def test_run_ends_with_the_code_of_its_end(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def end(config: Config, *, simulate: bool) -> int:
+    def end(config: Config, *, simulate: bool, load_again: Callable[[], Config]) -> int:
         assert (config.robot.scenario, simulate) == ("3", True)
+        assert load_again() == config
         if ending is not None:
             raise ending
         print("web.port", config.web.port)

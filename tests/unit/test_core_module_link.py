@@ -75,7 +75,7 @@ def test_a_burst_of_noise_shorter_than_the_loss_limit_does_not_lose_a_module() -
     module.record(answered(T))
     for ms in range(5, 150, 5):
         module.record(failed(Failure.NOISE, T + ms * MS))
-    assert (module.is_paused(T + 149 * MS), module.is_identified) == (False, True)
+    assert (module.is_paused(T + 166 * MS), module.is_identified) == (False, True)
     module.record(answered(T + 150 * MS))
     assert (module.failures, module.problem) == (0, "")
 

@@ -40,7 +40,8 @@ MOTION_REGISTERS = [
 NAMED_SET = (
     "enable", "speed_setpoint", "linear_input", "linear_step", "direction", "control_mode", "pid_k", "di1_function",
     "do1_control", "do1_function", "docking_mode", "target", "docking_speed", "position_x", "relay_1_control",
-    "config_baudrate", "config_parity", "zone_1_threshold", "auto_reset_enable", "safety_mode", "reset_error_cmd", "mosfet", "relay_12v", "relay_5v", "relay_3v3",
+    "config_baudrate", "config_parity", "zone_1_threshold", "auto_reset_enable", "safety_mode", "reset_error_cmd",
+    "mosfet", "relay_12v", "relay_5v", "relay_3v3",
 )  # fmt: skip
 
 

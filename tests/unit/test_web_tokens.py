@@ -15,6 +15,7 @@ from oht50d.web.schema import ControlRequest, structure
 from oht50d.web.tokens import TokenConfig, TokenService
 
 KEY = b"k" * 32
+UNAGED = {"verify_exp": False, "verify_iat": False}
 OPS = Account("ops", Role.OPERATOR, True)
 
 
@@ -36,7 +37,7 @@ def test_claims_and_life() -> None:
     clock = Clock()
     tokens = service(clock)
     pair = tokens.issue(OPS)
-    claims = jwt.decode(pair.access_token, KEY, algorithms=["HS256"], options={"verify_exp": False})
+    claims = jwt.decode(pair.access_token, KEY, algorithms=["HS256"], options=UNAGED)
     assert {"sub", "uid", "role", "perms", "typ", "jti", "iat", "exp", "boot_id"} <= set(claims)
     assert claims["exp"] - claims["iat"] == 3600
     assert claims["perms"] == ["robot:read", "safety:read", "lidar:read", "robot:control", "safety:control"]
@@ -49,7 +50,7 @@ def test_claims_and_life() -> None:
 def test_kinds_are_not_interchangeable() -> None:
     tokens = service(Clock())
     pair = tokens.issue(OPS)
-    with pytest.raises(CommandRejected, match="not a access token"):
+    with pytest.raises(CommandRejected, match="not an access token"):
         tokens.check(pair.refresh_token)
     with pytest.raises(CommandRejected, match="not a refresh token"):
         tokens.spend(pair.access_token)
@@ -73,7 +74,7 @@ def _unsigned(claims: dict) -> str:
 
 def test_forgeries_are_refused() -> None:
     tokens = service(Clock())
-    good = jwt.decode(tokens.issue(OPS).access_token, KEY, algorithms=["HS256"], options={"verify_exp": False})
+    good = jwt.decode(tokens.issue(OPS).access_token, KEY, algorithms=["HS256"], options=UNAGED)
     forgeries = [
         _unsigned(good),
         jwt.encode(good, b"k" * 64, algorithm="HS512"),

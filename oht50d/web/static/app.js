@@ -23,7 +23,7 @@ function Banners({ state, isOn }) {
     ${isSimulated && html`<p class="banner simulated">SIMULATED: no real robot is connected.</p>`}
     ${user && !isOn && html`<p class="banner lost" role="alert">■ NO CONNECTION to the robot${receivedAt
       ? ` for ${silentS} s. Everything below is old.` : "."}</p>`}
-    ${notice && html`<p class="banner" role="alert">${notice}
+    ${notice && html`<p class="banner notice" role="alert"><span>${notice}</span>
       <button type="button" onClick=${() => change({ notice: "" })}>Close</button></p>`}
   </div>`;
 }
@@ -80,6 +80,7 @@ async function start() {
     onJog: hearJog,
     onNews: (message) => {
       if (message.type === "stop_update") followStop(message.data);
+      if (message.type === "status_change" && message.is_latched) change({ reset: { heldMs: null, note: "" } });
       readEvents();
     },
   });

@@ -40,7 +40,7 @@ export const STATES = {
   CONFIG: "Service", FAULT: "Fault", ESTOP: "Emergency stop", SAFE: "Locked", SHUTDOWN: "Shutting down",
 };
 
-export const STOP_KINDS = { S0: "S0, power cut", S1: "S1, braked down", S2: "S2, held" };
+export const STOP_KINDS = { S0: "S0, drives off and brake on", S1: "S1, braked down", S2: "S2, held" };
 
 export const PHASES = {
   idle: "not begun", sending: "being sent", stopping: "STOPPING: read back, not at rest yet",

@@ -5,8 +5,6 @@ import { Evidence, byZone } from "./panels.js";
 import { html, useEffect, useRef } from "./vendor/standalone.module.js";
 
 const REACH_MM = 2600;
-const RINGS = [[500, "stop 0.5 m"], [1000, "slow 1.0 m"], [2000, "watch 2.0 m"]];
-const BODY_MM = { length: 800, width: 600 };
 const INK = { ground: "#d4d6d8", ring: "#8a9096", body: "#5a6066", point: "#2b3137", stop: "#b3001b", slow: "#8a4b00" };
 const MARKS = { stop: INK.stop, slow: INK.slow };
 
@@ -21,7 +19,7 @@ export function Lidar({ lidar, safety }) {
     ${status.state !== "scanning" && html`<p class="alarm-line">■ ${status.state.replace("_", " ").toUpperCase()}:
       ${status.cause || "cause unknown"} → ${status.remedy || "look at its cable"}</p>`}
     <canvas ref=${canvas} role="img" aria-label=${spoken(safety)}></canvas>
-    <p class="quiet">Front is up. ${status.model || "unknown model"}${status.is_simulated ? " (simulated)" : ""},
+    <p class="quiet">Forward is up, the LiDAR is in the middle. ${status.model || "unknown model"}${status.is_simulated ? " (simulated)" : ""},
       ${" "}${status.scan_frequency ? `${status.scan_frequency.toFixed(1)} turns/s` : "not turning"},
       last turn ${scan ? age(scan.age_ms) : "never"}${scan && scan.quality === "stale" ? ", OLD PICTURE" : ""}.</p>
     ${safety.zones.length === 0 ? html`<p>No zone is violated.</p>`
@@ -34,6 +32,11 @@ function spoken(safety) {
   return `LiDAR picture, violated: ${byZone(safety.zones).map((hit) => `${hit.zone} zone`).join(", ")}`;
 }
 
+// The picture is in the robot's frame: the device's own angle is turned by its mounting.
+function robotAngle(angleDeg, shapes) {
+  return shapes.mount_angle_deg + (shapes.is_mirrored ? -angleDeg : angleDeg);
+}
+
 function paint(canvas, scan, safety) {
   const size = Math.min(canvas.clientWidth, 420);
   const ratio = window.devicePixelRatio || 1;
@@ -44,11 +47,12 @@ function paint(canvas, scan, safety) {
   const pixel = (2 * REACH_MM) / size;
   pen.fillStyle = INK.ground;
   pen.fillRect(-REACH_MM, -REACH_MM, 2 * REACH_MM, 2 * REACH_MM);
-  paintSectors(pen, pixel, safety.sectors);
-  paintRings(pen, pixel);
-  paintBody(pen, pixel);
-  if (scan) paintPoints(pen, pixel, scan);
-  for (const hit of safety.zones) paintHit(pen, pixel, hit);
+  const shapes = safety.zone_shapes;
+  paintSectors(pen, pixel, safety.sectors, shapes);
+  paintRings(pen, pixel, shapes.limits_mm);
+  paintDevice(pen, pixel);
+  if (scan) paintPoints(pen, pixel, scan, shapes);
+  for (const hit of safety.zones) if (MARKS[hit.zone]) paintHit(pen, pixel, hit, shapes);
 }
 
 function place(angleDeg, distanceMm) {
@@ -57,65 +61,66 @@ function place(angleDeg, distanceMm) {
 }
 
 // The rim: a thin line where the sector was seen, dashes where it was not.
-function paintSectors(pen, pixel, sectors) {
-  const step = (2 * Math.PI) / sectors.length;
+function paintSectors(pen, pixel, sectors, shapes) {
+  const step = 360 / sectors.length;
   pen.lineWidth = 5 * pixel;
   for (const sector of sectors) {
-    const from = sector.index * step - Math.PI / 2;
+    const middle = (robotAngle((sector.index + 0.5) * step, shapes) * Math.PI) / 180 - Math.PI / 2;
+    const half = (step * Math.PI) / 360 - 0.01;
     const isSeen = sector.quality === "good" && sector.age_ms < 1000;
     pen.strokeStyle = isSeen ? "#aab0b5" : "#5a6066";
     pen.setLineDash(isSeen ? [] : [4 * pixel, 6 * pixel]);
     pen.beginPath();
-    pen.arc(0, 0, REACH_MM - 60, from + 0.01, from + step - 0.01);
+    pen.arc(0, 0, REACH_MM - 60, middle - half, middle + half);
     pen.stroke();
   }
   pen.setLineDash([]);
 }
 
-function paintRings(pen, pixel) {
+function paintRings(pen, pixel, limits) {
   pen.strokeStyle = INK.ring;
   pen.fillStyle = INK.body;
   pen.lineWidth = pixel;
   pen.font = `${11 * pixel}px system-ui, sans-serif`;
   pen.textAlign = "center";
-  for (const [radius, label] of RINGS) {
+  for (const [zone, radius] of Object.entries(limits)) {
     pen.beginPath();
     pen.arc(0, 0, radius, 0, 2 * Math.PI);
     pen.stroke();
-    pen.fillText(label, 0, radius + 14 * pixel);
+    pen.fillText(`${zone} ${(radius / 1000).toFixed(1)} m`, 0, radius + 14 * pixel);
   }
 }
 
-function paintBody(pen, pixel) {
-  pen.fillStyle = "#b9bdc1";
-  pen.strokeStyle = INK.body;
-  pen.lineWidth = 1.5 * pixel;
-  pen.fillRect(-BODY_MM.width / 2, -BODY_MM.length / 2, BODY_MM.width, BODY_MM.length);
-  pen.strokeRect(-BODY_MM.width / 2, -BODY_MM.length / 2, BODY_MM.width, BODY_MM.length);
-  pen.fillStyle = INK.body;
+// Distances count from the LiDAR, so the LiDAR is in the middle; an arrow shows the way forward.
+function paintDevice(pen, pixel) {
+  pen.fillStyle = pen.strokeStyle = INK.body;
+  pen.lineWidth = 2 * pixel;
   pen.beginPath();
-  pen.moveTo(0, -BODY_MM.length / 2 + 60);
-  pen.lineTo(90, -BODY_MM.length / 2 + 220);
-  pen.lineTo(-90, -BODY_MM.length / 2 + 220);
+  pen.arc(0, 0, 6 * pixel, 0, 2 * Math.PI);
+  pen.stroke();
+  pen.beginPath();
+  pen.moveTo(0, -30 * pixel);
+  pen.lineTo(7 * pixel, -14 * pixel);
+  pen.lineTo(-7 * pixel, -14 * pixel);
   pen.fill();
 }
 
-function paintPoints(pen, pixel, scan) {
+function paintPoints(pen, pixel, scan, shapes) {
   pen.fillStyle = scan.quality === "stale" ? "#9aa0a6" : INK.point;
   scan.angles_ddeg.forEach((angle, index) => {
     if (scan.distances_mm[index] > REACH_MM * 1.4) return;
-    const [x, y] = place(angle / 10, scan.distances_mm[index]);
+    const [x, y] = place(robotAngle(angle / 10, shapes), scan.distances_mm[index]);
     pen.fillRect(x - pixel, y - pixel, 2 * pixel, 2 * pixel);
   });
 }
 
-// A violated point is a filled square for a stop zone and a ring for the others: shape as well as colour.
-function paintHit(pen, pixel, hit) {
+// A violated point is a filled square for a stop zone and a ring for a slow zone: shape as well as colour.
+function paintHit(pen, pixel, hit, shapes) {
   const isStop = hit.zone === "stop";
-  pen.fillStyle = pen.strokeStyle = MARKS[hit.zone] || INK.ring;
+  pen.fillStyle = pen.strokeStyle = MARKS[hit.zone];
   pen.lineWidth = 2 * pixel;
   for (const point of hit.points) {
-    const [x, y] = place(point.angle_deg, point.distance_mm);
+    const [x, y] = place(robotAngle(point.angle_deg, shapes), point.distance_mm);
     if (isStop) pen.fillRect(x - 4 * pixel, y - 4 * pixel, 8 * pixel, 8 * pixel);
     pen.beginPath();
     pen.arc(x, y, 7 * pixel, 0, 2 * Math.PI);

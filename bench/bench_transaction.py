@@ -1,0 +1,124 @@
+"""What does one transaction cost in CPU time: our bus owner with typed decoding of 40 registers, or pymodbus's async
+client with raw registers?
+
+Both run on a pty against the same fast responder in another process. Unpaced means without the silence of 3.5
+characters, which pymodbus's async client does not keep at all; ours with its silence kept is shown beside it.
+"""
+
+import asyncio
+import gc
+import json
+import sys
+import time
+from pathlib import Path
+
+from bench_wire import POWER, REGISTERS_40, maps_with_40_registers
+from harness import BENCH, IS_QUICK, PAIRS, alternate, child, head, ratio_line, read_line, run_child, spread, workspace
+
+TRANSACTIONS = 1000 if IS_QUICK else 4000
+WARM_UP = 200
+GOAL = 0.6
+
+
+def ours(port: str, maps_dir: Path, count: int, *, keeps_silence: bool) -> float:
+    """Microseconds of CPU time a transaction: field bus, wire schedule, decoding, publication of the block."""
+    import trio
+    from house_probe import set_rates
+
+    from oht50d.codec.registers import load_module_map
+    from oht50d.core.actuators import find_actuators
+    from oht50d.core.safety_config import SafetyConfig
+    from oht50d.core.wire_schedule import WireSchedule, WireTimes
+    from oht50d.drivers.field_bus import BusConfig, FieldBus
+    from oht50d.drivers.serial_port import SerialPortConfig, open_serial_port
+    from oht50d.drivers.timer import PreciseTimer
+    from oht50d.model.registers import BlockReadings
+    from oht50d.services.hub import Latest
+
+    set_rates({"inputs": 0.001, "*": 3_600_000})
+    names = ("power", "safety", "travel_motor", "dock")
+    maps = [load_module_map((maps_dir / f"{name}.toml").read_text(encoding="utf-8"), file=name) for name in names]
+    actuators = find_actuators(maps, released_word=1)
+    times = WireTimes(safety_ns=25_000_000, other_ns=50_000_000, probe_ns=25_000_000, max_late_ns=1_000_000_000)
+    schedule = WireSchedule(maps, actuators, SafetyConfig(), times)
+    latest: Latest[BlockReadings | None] = Latest(None)
+    spent_ns: list[int] = []
+    scope = trio.CancelScope()
+    seen = [0]
+
+    def publish(readings: BlockReadings) -> None:
+        latest.publish(readings)
+        if readings.block.count == 40:
+            assert isinstance(readings.values[0], float)
+            seen[0] += 1
+            if seen[0] in (WARM_UP, WARM_UP + count):
+                spent_ns.append(time.process_time_ns())
+                if len(spent_ns) == 2:
+                    scope.cancel()
+
+    async def main() -> None:
+        config = BusConfig(serial=SerialPortConfig(port=port, lock_dir=str(maps_dir)))
+        timer = PreciseTimer()
+        bus = FieldBus(config, schedule, timer, open_serial_port, publish, lambda _report: None)
+        if not keeps_silence:
+            bus._silence_ns = bus._character_ns = 0
+            timer.lead_ns = 0
+        with scope:
+            await bus.run()
+        timer.close()
+
+    gc.freeze()
+    trio.run(main)
+    return (spent_ns[1] - spent_ns[0]) / 1e3 / count
+
+
+def pymodbus(port: str, count: int) -> float:
+    """Microseconds of CPU time a transaction of AsyncModbusSerialClient, raw registers."""
+    from pymodbus.client import AsyncModbusSerialClient
+
+    async def main() -> float:
+        client = AsyncModbusSerialClient(port, baudrate=115_200, timeout=1)
+        assert await client.connect()
+        began_ns = 0
+        for number in range(WARM_UP + count):
+            if number == WARM_UP:
+                began_ns = time.process_time_ns()
+            answer = await client.read_holding_registers(REGISTERS_40, count=40, device_id=POWER)
+            assert len(answer.registers) == 40
+        spent_ns = time.process_time_ns() - began_ns
+        client.close()
+        return spent_ns / 1e3 / count
+
+    gc.freeze()
+    return asyncio.run(main())
+
+
+def main() -> None:
+    if "--run" in sys.argv:
+        who, port, directory = sys.argv[sys.argv.index("--run") + 1 :][:3]
+        spent_us = (
+            pymodbus(port, TRANSACTIONS)
+            if who == "pymodbus"
+            else ours(port, Path(directory), TRANSACTIONS, keeps_silence=who == "kept")
+        )
+        print(json.dumps({"spent_us": spent_us}))
+        return
+    head("CPU time of a transaction of 40 registers", "trio", "pymodbus", "pyserial")
+    with workspace() as directory:
+        maps = maps_with_40_registers(directory / "maps")
+        with child(str(BENCH / "responder.py"), str(maps)) as responder:
+            port = read_line(responder)["port"]
+
+            def run(who: str) -> float:
+                return float(run_child(__file__, "--run", who, port, str(maps))["spent_us"])
+
+            mine, peers = alternate(lambda: run("unpaced"), lambda: run("pymodbus"))
+            kept = [run("kept") for _ in range(1 if IS_QUICK else 2)]
+    spread("ours, unpaced, 40 typed values", mine, "us")
+    spread("pymodbus async, raw registers", peers, "us")
+    spread("ours with its silence kept", kept, "us")
+    ratio_line(f"CPU time of a transaction, ours / pymodbus, {PAIRS} pairs of {TRANSACTIONS}", mine, peers, GOAL)
+
+
+if __name__ == "__main__":
+    main()
