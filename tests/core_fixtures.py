@@ -33,6 +33,7 @@ from oht50d.model.motion import (
     CauseCode,
     Decision,
     Direction,
+    MachineState,
     MotionDemand,
     Permit,
     StopKind,
@@ -56,6 +57,11 @@ FORWARD = MotionDemand(Direction.FORWARD, 0.04)
 REVERSE = MotionDemand(Direction.REVERSE, 0.04)
 SECTORS = CONFIG.zones.sector_count
 TURN_NS = 100 * MS
+
+
+def field(name: str, setting: Any = None) -> dict[str, Any]:
+    """One keyword whose name a table holds, for `evolve` and constructors."""
+    return {name: setting}
 
 
 def load_map(name: str) -> ModuleMap:
@@ -214,6 +220,10 @@ class KernelBench:
             decision = self.step()
         return decision
 
+    def state(self) -> MachineState:
+        """A call, because a type checker takes a property for constant between two looks."""
+        return self.kernel.state
+
     def renew(self) -> None:
         nonce = self.kernel.lease.nonce
         if nonce is not None:
@@ -270,9 +280,14 @@ class WireBench:
     """A schedule with slaves; an answered exchange takes 5 ms, a silent one its time-out."""
 
     def __init__(
-        self, travel: str = "travel_motor", config: SafetyConfig = CONFIG, *, released_word: int | None = 1
+        self,
+        travel: str = "travel_motor",
+        config: SafetyConfig = CONFIG,
+        *,
+        released_word: int | None = 1,
+        maps: tuple[ModuleMap, ...] | None = None,
     ) -> None:
-        self.maps = shipped_maps(travel)
+        self.maps = maps or shipped_maps(travel)
         self.actuators = find_actuators(self.maps, released_word=released_word)
         self.schedule = WireSchedule(self.maps, self.actuators, config, TIMES, predicted_ms=321.0)
         self.slaves = Slaves(self.maps)
@@ -285,7 +300,7 @@ class WireBench:
         self.schedule.open(self.now_ns, cause(CauseCode.BOOT, self.now_ns))
         return self
 
-    def settle(self, milliseconds: int = 1500) -> "WireBench":
+    def settle(self, milliseconds: int = 600) -> "WireBench":
         """Open and serve until everything is identified and the opening's stop is verified."""
         self.open().run(milliseconds)
         return self
@@ -339,7 +354,7 @@ class WireBench:
         self.decide(granted, demand)
         return granted
 
-    def drive_on(self, milliseconds: int = 400, demand: MotionDemand = FORWARD) -> "WireBench":
+    def drive_on(self, milliseconds: int = 200, demand: MotionDemand = FORWARD) -> "WireBench":
         self.run(milliseconds, renewing=demand)
         return self
 

@@ -4,6 +4,7 @@ A check never decides what happens: the failsafe table does. An input that is mi
 """
 
 from collections.abc import Iterable, Iterator
+from typing import assert_never
 
 from attrs import frozen
 
@@ -81,6 +82,7 @@ def _loss_limit_ns(kind: ModuleKind, config: SafetyConfig, is_active: bool) -> i
             return config.moving_loss.ns if is_active else config.resting_travel_loss.ns
         case ModuleKind.DOCK:
             return config.moving_loss.ns if is_active else config.resting_dock_loss.ns
+    assert_never(kind)
 
 
 def evaluate_safety_module(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:

@@ -247,7 +247,7 @@ class SafetyKernel:
             asks.append(Cause(CauseCode.NO_AUTHORITY, now_ns))
         elif self.lease.state is LeaseState.LOST:
             asks.append(Cause(CauseCode.RELEASE_FIRST, now_ns))
-        elif self.lease.state is LeaseState.RELEASED:
+        else:
             asks.append(Cause(CauseCode.NO_DEMAND, now_ns))
         return (*against, *asks)
 

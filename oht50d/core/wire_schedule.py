@@ -6,6 +6,7 @@ deadline. The permit is checked here at the moment of encoding; when it runs out
 
 import enum
 from collections.abc import Sequence
+from typing import assert_never
 
 from attrs import evolve, frozen
 
@@ -202,6 +203,8 @@ class WireSchedule:
                 return self._complete_block(slot, result)
             case Purpose.FENCE:
                 pass
+            case _:
+                assert_never(slot.purpose)
         return None
 
     # -- slots by rank

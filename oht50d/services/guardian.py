@@ -96,24 +96,23 @@ class Guardian:
         task_status.started()
         tick_ns = now_ns() + self._config.step.ns
         while True:
-            is_tick = await self._wait(tick_ns)
+            await self._wait(tick_ns)
             at_ns = now_ns()
-            self.step(at_ns - tick_ns if is_tick else 0)
-            if is_tick:
-                tick_ns += self._config.step.ns
-                if tick_ns <= at_ns:
-                    # A tick that was missed is not made up for: the next one is a whole step away.
-                    tick_ns = at_ns + self._config.step.ns
+            # Whatever woke it: a step that comes after the tick was due is late by that much.
+            self.step(max(0, at_ns - tick_ns))
+            if at_ns >= tick_ns:
+                # A tick that was missed is not made up for: the next one is a whole step away.
+                next_ns = tick_ns + self._config.step.ns
+                tick_ns = next_ns if next_ns > at_ns else at_ns + self._config.step.ns
 
-    async def _wait(self, tick_ns: int) -> bool:
-        """True if the tick came, False if an input did. Always yields to the other tasks at least once."""
+    async def _wait(self, tick_ns: int) -> None:
+        """Until the tick or an input. Always yields to the other tasks at least once."""
         if now_ns() >= tick_ns:
             await trio.lowlevel.checkpoint()
-            return True
-        with trio.move_on_at(tick_ns / 1e9) as scope:
+            return
+        with trio.move_on_at(tick_ns / 1e9):
             await self._wake.wait()
         self._wake = trio.Event()
-        return scope.cancelled_caught
 
     def step(self, lateness_ns: int) -> Decision:
         """One judgement, handed to the wire before anything else happens."""

@@ -66,7 +66,7 @@ def test_a_moving_obstacle_is_shown_with_zone_points_and_reason(robot: Simulated
     expect(violated).to_be_visible(timeout=LIMIT_MS)
     robot.control({**walker, "ahead_mm": 400})
     why = page.locator("section", has_text="Why it does not move")
-    expect(why).to_contain_text(re.compile(r"stop zone.*nearest 0\.(39|4\d?) m.*by \d+ points"), timeout=LIMIT_MS)
+    expect(why).to_contain_text(re.compile(r"stop zone.*nearest 0\.(39|4\d?) m.*by \d+ points", re.S), timeout=LIMIT_MS)
     expect(why).to_contain_text("Clear the way, or move away from it.")
     if directory := os.environ.get("OHT50_EVIDENCE_DIR"):
         page.screenshot(path=Path(directory) / "page-obstacle.png", full_page=False)

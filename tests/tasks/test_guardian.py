@@ -150,6 +150,16 @@ async def test_a_late_tick_is_told_and_not_made_up_for(autojump_clock: MockClock
         assert [round((at_ns - late_ns) / MS, 3) for at_ns in it.times_ns[steps:]] == [10.0, 20.0]
 
 
+async def test_a_step_that_an_input_woke_is_late_when_its_tick_is(autojump_clock: MockClock) -> None:
+    async with lonely_guardian() as it:
+        await trio.sleep(0.1005)
+        it.guardian.poke()
+        autojump_clock.jump(0.0395)
+        steps = len(it.lateness_ns)
+        await one_pass()
+        assert it.lateness_ns[steps] == 30 * MS
+
+
 async def test_after_a_gap_of_the_loop_input_is_thrown_away_once(autojump_clock: MockClock) -> None:
     async with lonely_guardian() as it:
         gaps: list[int] = []

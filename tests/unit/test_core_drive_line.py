@@ -17,7 +17,7 @@ from oht50d.model.bus import (
 from oht50d.model.motion import MotionDemand, Permit
 
 T = START_NS
-START = [
+START: list[BusRequest] = [
     WriteRegister(TRAVEL, 0x00, 2),
     WriteRegister(TRAVEL, 0x10, 2),
     WriteRegister(TRAVEL, 0x07, 1),

@@ -1,6 +1,7 @@
 """The link to one module: identity, counts, and when it is left alone."""
 
 import pytest
+from attrs import evolve
 from core_fixtures import MS, SHIPPED, START_NS, TRAVEL, S
 
 from oht50d.codec.registers import decode_block
@@ -127,6 +128,14 @@ def test_the_serial_number_is_two_words_low_first() -> None:
     assert module.identify(identity(4, identity__serial_low=0x5678, identity__serial_high=0x1234))
     assert {"identity.serial_low", "identity.serial_high"} <= specs
     assert module.serial == 0x12345678
+
+
+def test_a_module_without_a_serial_number_is_identified_all_the_same() -> None:
+    module = link()
+    specs = tuple(spec for spec in BLOCK.specs if spec.role == "identity.type")
+    block = evolve(BLOCK, first=specs[0].address, specs=specs)
+    assert module.identify(decode_block(block, (4,), requested_ns=T, received_ns=T))
+    assert (module.serial, module.firmware) == (None, "0.00")
 
 
 def test_a_new_opening_forgets_identity_and_pause() -> None:

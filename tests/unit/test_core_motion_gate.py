@@ -1,5 +1,7 @@
 """The motion gate: every rule of SAFETY.md, Permits."""
 
+from functools import cache
+
 import pytest
 from core_fixtures import (
     BRAKE,
@@ -25,6 +27,7 @@ from oht50d.model.registers import Access, RegisterSpec
 T = START_NS
 
 
+@cache
 def gate(travel: str = "travel_motor", mode: DriveMode = DriveMode.LINEAR, released_word: int | None = 1) -> MotionGate:
     return MotionGate(shipped_maps(travel), shipped_actuators(travel, released_word=released_word), mode)
 

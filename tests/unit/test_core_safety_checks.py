@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from core_fixtures import CONFIG, MS, START_NS, S, cause, codes, drive, good_inputs, reading, stop_report
+from core_fixtures import CONFIG, MS, START_NS, S, cause, codes, drive, field, good_inputs, reading, stop_report
 
 from oht50d.core.inputs import DriveFeedback, ModuleInput
 from oht50d.core.safety_checks import (
@@ -188,7 +188,7 @@ def test_what_was_read_before_the_port_was_opened_does_not_count(name: str) -> N
 
 @pytest.mark.parametrize("name", ["enable", "direction", "actual_speed", "error"])
 def test_every_drive_must_have_been_read(name: str) -> None:
-    drives = (drive(1, NOW), evolve(drive(2, NOW), **{name: None}))
+    drives = (drive(1, NOW), evolve(drive(2, NOW), **field(name)))
     assert found(evaluate_evidence(good_inputs(NOW, drives=drives), RESTING)) == {"no_evidence"}
 
 
@@ -213,7 +213,7 @@ def test_after_a_gap_one_turn_and_one_safety_reply_must_have_begun_after_it(floo
 
 @pytest.mark.parametrize("name", ["last_turn_ns", "turn_period_ns"])
 def test_no_whole_turn_no_evidence(name: str) -> None:
-    lidar = evolve(GOOD.lidar, **{name: None})
+    lidar = evolve(GOOD.lidar, **field(name))
     assert found(evaluate_evidence(evolve(GOOD, lidar=lidar), RESTING)) == {"no_evidence"}
 
 
@@ -347,6 +347,10 @@ def under_way(kind: StopKind, phase: StopPhase, *found_codes: CauseCode, is_acti
 def test_what_the_bus_owner_found_out_is_passed_on(code: CauseCode) -> None:
     inputs = under_way(StopKind.S1, StopPhase.SENDING, code, C.ZONE_STOP)
     assert found(evaluate_stop(inputs, MOVING)) == {code.value, "stopping"}
+
+
+def test_before_the_first_stop_there_is_nothing_to_pass_on() -> None:
+    assert found(evaluate_stop(good_inputs(NOW, stop=None), MOVING)) == set()
 
 
 @pytest.mark.parametrize(("since_ms", "expected"), [(10, {"stop_late"}), (11, set())])

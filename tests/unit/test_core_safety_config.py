@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from core_fixtures import field
 
 from oht50d.core.safety_config import JogConfig, SafetyConfig, StopConfig, StopStep
 from oht50d.model.units import Duration
@@ -22,7 +23,7 @@ P = StopStep
 def test_durations_of_the_kernel_are_bounded(name: str, looser: str) -> None:
     for text in (looser, "0ms"):
         with pytest.raises(ValueError, match=name):
-            SafetyConfig(**{name: Duration.parse(text)})
+            SafetyConfig(**field(name, Duration.parse(text)))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_durations_of_the_kernel_are_bounded(name: str, looser: str) -> None:
 def test_numbers_of_the_kernel_are_bounded(name: str, looser: float) -> None:
     for number in (looser, 0.0, -1.0):
         with pytest.raises(ValueError, match=name):
-            SafetyConfig(**{name: number})
+            SafetyConfig(**field(name, number))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_numbers_of_the_kernel_are_bounded(name: str, looser: float) -> None:
 )  # fmt: skip
 def test_durations_of_a_stop_are_bounded(name: str, looser: str) -> None:
     with pytest.raises(ValueError, match=name):
-        StopConfig(**{name: Duration.parse(looser)})
+        StopConfig(**field(name, Duration.parse(looser)))
 
 
 @pytest.mark.parametrize("standstill_mm_s", [0.0, -1.0, 20.1])
@@ -57,10 +58,10 @@ def test_standstill_cannot_be_defined_away(standstill_mm_s: float) -> None:
         StopConfig(standstill_mm_s=standstill_mm_s)
 
 
-@pytest.mark.parametrize("changes", [{"lease": "181ms"}, {"nonce_interval": "101ms"}, {"lease": "0ms"}])
-def test_the_lease_can_only_be_shorter(changes: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=next(iter(changes))):
-        JogConfig(**{name: Duration.parse(text) for name, text in changes.items()})
+@pytest.mark.parametrize(("name", "looser"), [("lease", "181ms"), ("nonce_interval", "101ms"), ("lease", "0ms")])
+def test_the_lease_can_only_be_shorter(name: str, looser: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        JogConfig(**field(name, Duration.parse(looser)))
 
 
 @pytest.mark.parametrize("duty_ratio", [0.0, 0.11, -0.1])

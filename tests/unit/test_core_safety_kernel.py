@@ -16,6 +16,7 @@ from core_fixtures import (
     cause,
     codes,
     drive,
+    field,
     good_inputs,
     moving,
     reading,
@@ -274,16 +275,14 @@ def test_agreement_in_between_starts_the_time_anew() -> None:
     bench = moving()
     for step in range(60):
         bench.renew()
-        changes = {} if step == 30 else {"drives": drives(enable=1, direction=1, speed=200)}
-        assert bench.step(**changes).stop is None
+        disagreeing = field("drives", drives(enable=1, direction=1, speed=200))
+        assert bench.step(**({} if step == 30 else disagreeing)).stop is None
 
 
 def test_a_drive_that_nobody_switched_on() -> None:
     bench = KernelBench().arm()
-    on = {"drives": lambda now_ns: (drive(1, now_ns, enable=1), drive(2, now_ns))}
-    decision = bench.step(**on)
     bench.pass_time(300)
-    decision = bench.step(**on)
+    decision = bench.step(drives=lambda now_ns: (drive(1, now_ns, enable=1), drive(2, now_ns)))
     assert "uncommanded" in codes(decision.inhibits)
     assert bench.kernel.state is MachineState.ESTOP
 
@@ -332,7 +331,10 @@ def test_the_slow_zone_halves_speed_and_duty() -> None:
 def test_a_sector_ahead_that_is_not_seen_any_more_stops() -> None:
     bench = moving()
     bench.sectors[AHEAD] = None
-    decisions = [bench.step() for _ in range(16) if bench.renew() is None]
+    decisions = []
+    for _ in range(16):
+        bench.renew()
+        decisions.append(bench.step())
     assert decisions[13].permit is not None
     assert decisions[-1].stop is S1
     assert "sector_unknown" in codes(decisions[-1].stop_causes)
@@ -444,12 +446,12 @@ def test_a_late_stop_that_was_over_before_this_step_latches_all_the_same_but_onl
     bench = KernelBench().arm()
     report = stop_report(number=2, causes=(cause(C.STOP_LATE, bench.now_ns + 5 * MS),))
     bench.step(stop=report)
-    assert bench.kernel.state is MachineState.ESTOP
+    assert bench.state() is MachineState.ESTOP
     bench.changes = {"stop": report}
     bench.pass_time(20)
     bench.reset()
     bench.step()
-    assert bench.kernel.state is MachineState.IDLE
+    assert bench.state() is MachineState.IDLE
 
 
 # -- latched
@@ -490,6 +492,13 @@ def test_a_cause_keeps_the_time_since_when_it_holds() -> None:
     bench.step()
     again = next(c for c in bench.step(auto_reset=at(1)).inhibits if c.code is C.SAFETY_AUTO_RESET)
     assert first.since_ns == later.since_ns < again.since_ns
+
+
+def test_one_cause_a_code_is_told() -> None:
+    bench = KernelBench().arm()
+    never = ModuleInput(False, False, None, "not found yet")
+    decision = bench.step(modules=dict.fromkeys(ModuleKind, never))
+    assert [c.code for c in decision.inhibits].count(C.MODULE_MISSING) == 1
 
 
 def test_shutting_down() -> None:
@@ -616,9 +625,9 @@ def test_fault_leads_to_safe_and_never_straight_to_idle() -> None:
     bench = KernelBench()
     bench.kernel.state = MachineState.FAULT
     bench.reset()
-    assert bench.kernel.state is MachineState.SAFE
+    assert bench.state() is MachineState.SAFE
     bench.reset()
-    assert bench.kernel.state is MachineState.IDLE
+    assert bench.state() is MachineState.IDLE
 
 
 # -- the physical button
