@@ -32,6 +32,7 @@ from oht50d.model.accounts import Role
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 30.0
 ATTEMPTS = 5
+START_S = 5.0
 SETTLE_S = 0.4
 USER = "tester"
 PASSWORD = "correct horse battery staple"  # an account of a temporary directory
@@ -234,7 +235,7 @@ class Operator:
             started = trio.Event()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._echo, socket, started)
-                with trio.fail_after(LIMIT_S):
+                with trio.fail_after(START_S):
                     await started.wait()
                 try:
                     yield
@@ -257,7 +258,7 @@ class Operator:
                     await wait_moving(robot, limit_s=5)
                     await trio.sleep(SETTLE_S)
                     await wait_moving(robot, limit_s=0.1)
-                except AssertionError as lost:
+                except (AssertionError, trio.TooSlowError) as lost:
                     print(f"the jog was lost: {lost}; {await self.why()}")
                     continue
                 yield

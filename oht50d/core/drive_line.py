@@ -22,7 +22,7 @@ class DriveLine:
         self._gate = gate
         self._refresh_ns = refresh_ns
         self._acknowledged: dict[tuple[int, int], BusRequest] = {}
-        self._refreshed_ns: dict[int, int] = {}
+        self._acknowledged_ns: dict[tuple[int, int], int] = {}
         self._failures = 0
         self._is_energised = False
 
@@ -48,10 +48,20 @@ class DriveLine:
                 return frame.word
         return 0
 
+    @property
+    def has_started(self) -> bool:
+        """True once the brake was released: from then on the demand frames are the enable frames."""
+        brake = self._actuators.brake
+        return (brake.unit, brake.register) in self._acknowledged
+
+    def acknowledged_ns(self, unit: int, address: int) -> int | None:
+        """When the frame to a register was acknowledged last; None if it was not."""
+        return self._acknowledged_ns.get((unit, address))
+
     def forget(self) -> None:
         """After a stop nothing of what was sent counts any more."""
         self._acknowledged.clear()
-        self._refreshed_ns.clear()
+        self._acknowledged_ns.clear()
         self._failures = 0
         self._is_energised = False
 
@@ -75,7 +85,7 @@ class DriveLine:
             return
         self._failures = 0
         self._acknowledged[(request.unit, request.address)] = request
-        self._refreshed_ns[request.address] = result.ended_ns
+        self._acknowledged_ns[(request.unit, request.address)] = result.ended_ns
 
     def _sequence(self, demand: MotionDemand, permit: Permit, release: BusRequest) -> Iterator[BusRequest]:
         drives = self._actuators.drives
@@ -83,23 +93,18 @@ class DriveLine:
             yield WriteRegister(drive.unit, drive.mode, int(self._gate.drive_mode))
         for drive in drives:
             yield WriteRegister(drive.unit, drive.direction, demand.direction.value)
-        if not self._has_started():
+        if not self.has_started:
             for drive in drives:
                 yield drive.output(enable=True, setpoint=0, linear_input=0)
         yield release
         for drive in drives:
             yield self._output(drive, demand, permit)
 
-    def _has_started(self) -> bool:
-        """True when the brake was released: from then on the demand frames are the enable frames."""
-        brake = self._actuators.brake
-        return (brake.unit, brake.register) in self._acknowledged
-
     def _refresh(self, demand: MotionDemand, permit: Permit, now_ns: int) -> BusRequest | None:
         if self._refresh_ns is None:
             return None
         for drive in self._actuators.drives:
-            if now_ns - self._refreshed_ns.get(drive.enable, 0) >= self._refresh_ns:
+            if now_ns - self._acknowledged_ns.get((drive.unit, drive.enable), 0) >= self._refresh_ns:
                 return self._output(drive, demand, permit)
         return None
 

@@ -110,7 +110,7 @@ class SafetyKernel:
             permit = self._permit(inputs, view, demand, moment.now_ns)
             self._driven_press = self.lease.presses
         elif not self._is_at_rest:
-            stop, stop_causes = self._stop(stop_causes, moment.now_ns)
+            stop, stop_causes = self._stop(inputs, stop_causes, moment.now_ns)
         if permit is None and demand is not None:
             self.lease.lose()
         self._follow(inputs, permit)
@@ -125,12 +125,17 @@ class SafetyKernel:
             hits=view.hits,
         )
 
-    def _stop(self, causes: tuple[Cause, ...], now_ns: int) -> tuple[StopKind, tuple[Cause, ...]]:
-        """How to stop: as hard as the hardest cause asks, S2 if nobody holds the button any more."""
+    def _stop(
+        self, inputs: SafetyInputs, causes: tuple[Cause, ...], now_ns: int
+    ) -> tuple[StopKind, tuple[Cause, ...]]:  # fmt: skip
+        """How to stop: as hard as the hardest cause asks; without one as the stop under way does, else S2, because
+        nobody holds the button any more."""
         kind = stop_kind(causes)
-        if kind is None:
-            return StopKind.S2, (Cause(CauseCode.JOG_RELEASED, now_ns),)
-        return kind, causes
+        if kind is not None:
+            return kind, causes
+        if inputs.is_stop_active and inputs.stop is not None:
+            return inputs.stop.kind, inputs.stop.causes
+        return StopKind.S2, (Cause(CauseCode.JOG_RELEASED, now_ns),)
 
     def _permit(self, inputs: SafetyInputs, view: ZoneView, demand: MotionDemand, now_ns: int) -> Permit:
         return Permit(

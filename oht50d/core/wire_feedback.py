@@ -1,6 +1,7 @@
 """What the bus owner's own readings say about motion: for judging standstill, and in words (pure, no state)."""
 
 from oht50d.core.actuators import Actuators
+from oht50d.core.drive_line import DriveLine
 from oht50d.core.role_table import RoleTable
 from oht50d.core.stop_sequence import MotionFeedback
 from oht50d.model.units import Duration
@@ -25,6 +26,17 @@ def motion_feedback(roles: RoleTable, actuators: Actuators, now_ns: int, limit_n
         velocity_requested_ns=min(reading.requested_ns for reading in fresh),
         are_outputs_still=all(reading.raw <= STILL_OUTPUT for reading in fresh[1:]),
     )
+
+
+def are_drives_prepared(roles: RoleTable, actuators: Actuators, line: DriveLine, mode: int, direction: int) -> bool:
+    """True if every drive has read back its mode and direction since they were written (SAFETY.md, Stopping: S1)."""
+    for drive in actuators.drives:
+        for name, address, wanted in (("mode", drive.mode, mode), ("direction", drive.direction, direction)):
+            reading = roles.get(f"drive.{drive.number}.{name}")
+            written_ns = line.acknowledged_ns(drive.unit, address)
+            if reading is None or written_ns is None or reading.requested_ns < written_ns or reading.raw != wanted:
+                return False
+    return True
 
 
 def residual_words(roles: RoleTable, actuators: Actuators, timeout: Duration) -> str:

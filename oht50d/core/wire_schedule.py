@@ -22,8 +22,17 @@ from oht50d.core.role_table import RoleTable
 from oht50d.core.safety_config import SafetyConfig
 from oht50d.core.stop_frames import StopFrame
 from oht50d.core.stop_sequence import MotionFeedback, StopSequencer
-from oht50d.core.wire_feedback import motion_feedback, residual_words
-from oht50d.model.bus import BusRequest, ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
+from oht50d.core.wire_feedback import are_drives_prepared, motion_feedback, residual_words
+from oht50d.model.bus import (
+    BusRequest,
+    ExceptionReply,
+    ExchangeResult,
+    Failure,
+    ReadRegisters,
+    ReadReply,
+    WriteRegister,
+    WriteRegisters,
+)
 from oht50d.model.motion import Cause, CauseCode, Decision, Permit, StopKind, StopReport
 from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, PollClass, RegisterBlock
 
@@ -254,6 +263,9 @@ class WireSchedule:
         request = self.drive_line.next_request(decision.demand, decision.permit, now_ns)
         if request is None or not self._gate.check(request, decision.permit, now_ns):
             return None
+        if isinstance(request, WriteRegisters) and not self._is_prepared(decision.permit):
+            # Enable waits until mode and direction are read back: the ramp of a stop depends on the mode.
+            return None
         slot = self._fenced(Slot(request, Purpose.MOTION, self._times.other_ns), now_ns)
         if slot is not None and slot.purpose is Purpose.MOTION:
             self.drive_line.mark_energised()
@@ -307,6 +319,8 @@ class WireSchedule:
 
     def _complete_motion(self, result: ExchangeResult) -> None:
         self.drive_line.complete(result)
+        if isinstance(result.request, WriteRegister):
+            self._expedite_motor(result)
         if self.drive_line.is_unknown:
             detail = f"unit {result.request.unit:#04x} did not answer a motion frame"
             self.trip(StopKind.S1, (Cause(CauseCode.MOTION_UNKNOWN, result.ended_ns, detail),), result.ended_ns)
@@ -325,6 +339,11 @@ class WireSchedule:
             return None
         self._roles.apply(readings)
         return readings
+
+    def _expedite_motor(self, result: ExchangeResult) -> None:
+        for block in self._plan.blocks:
+            if block.unit == result.request.unit and block.poll is PollClass.MOTOR:
+                self._plan.expedite_block(block, result.ended_ns)
 
     def _note_missed(self, slot: Slot, block: RegisterBlock, result: ExchangeResult) -> None:
         """A lost reply is asked for again at once; a refusal is not, or a stubborn module would fill the wire."""
@@ -350,6 +369,13 @@ class WireSchedule:
         permit = None if self._decision is None else self._decision.permit
         if permit is None or not permit.is_valid(now_ns) or not self._is_same_way(permit):
             self.trip(StopKind.S1, (Cause(CauseCode.PERMIT_EXPIRED, now_ns, "sent by the bus owner itself"),), now_ns)
+        elif self.drive_line.has_started and not self._is_prepared(permit):
+            detail = "a drive reads back another mode or direction"
+            self.trip(StopKind.S1, (Cause(CauseCode.MOTION_UNKNOWN, now_ns, detail),), now_ns)
+
+    def _is_prepared(self, permit: Permit) -> bool:
+        mode, direction = int(self._gate.drive_mode), permit.direction.value
+        return are_drives_prepared(self._roles, self._actuators, self.drive_line, mode, direction)
 
     def _is_same_way(self, permit: Permit) -> bool:
         """Energised drives are never told to reverse: the way back leads through a stop."""

@@ -87,7 +87,8 @@ class CommandDesk:
         name = "anonymous" if actor is None else actor.name
         cause = Cause(CauseCode.OPERATOR_STOP, now_ns(), f"by {name} from {source}")
         is_first = kernel.trip(cause)
-        if not self._wire.trip_causes(StopKind.S1, (cause,)):
+        if not is_first or not self._wire.trip_causes(StopKind.S1, (cause,)):
+            # Folded: the frames go out again under the stop that is told already.
             self._wire.repeat_stop()
         self._guardian.poke()
         persisted = await self._await_stop(cause, name) if is_first else await self._await_repeat()
@@ -95,7 +96,7 @@ class CommandDesk:
 
     async def _await_stop(self, cause: Cause, name: str) -> bool:
         """Read-back and record side by side; True if the record is on disk."""
-        row = self._event("safety.emergency.triggered", Severity.EMERGENCY, f"STOP {cause.detail}", name)
+        row = self._event("robot.emergency.triggered", Severity.EMERGENCY, f"STOP {cause.detail}", name)
         self._is_stop_persisted = False
 
         async def write() -> None:

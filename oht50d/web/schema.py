@@ -101,7 +101,7 @@ def structure(document: object, kind: type[T], *, code: str = "INVALID_REQUEST")
     try:
         return _CONVERTER.structure(document, kind)
     # cattrs raises groups of whatever its hooks raised; every one of them speaks of the request, none of the program
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 - see above
         issues = [_split(text) for text in cattrs.transform_error(error, format_exception=_describe)]
         first = issues[0]
         raise CommandRejected(

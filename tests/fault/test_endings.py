@@ -44,7 +44,7 @@ async def test_kill_9_while_moving(tmp_path: Path) -> None:
             assert after["brake_engaged"]
             assert not any(drive["enable"] for drive in after["drives"])
             kinds = [event["kind"] for event in await events_of(operator)]
-            assert "safety.emergency.triggered" in kinds
+            assert "robot.emergency.triggered" in kinds
             assert kinds.count("safety.reset") >= 2
             print(f"kill -9 at {alone['v_mm_s']:.0f} mm/s; after the start: {safety['state']}, events {kinds}")
 

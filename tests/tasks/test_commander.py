@@ -13,7 +13,7 @@ from oht50d.model.records import EventRow
 from oht50d.services.ports import Actor, Claim
 
 DRIVE_1_ZERO = WriteRegisters(0x04, 0x0002, (0, 0))
-STOPPED = "safety.emergency.triggered"
+STOPPED = "robot.emergency.triggered"
 
 
 def stop_records(control: Control) -> list[EventRow]:
@@ -91,7 +91,10 @@ async def test_repeats_are_answered_from_memory_folded_and_send_the_frames_again
             began_ns = now_ns()
             answer = await control.commander.stop(BERT, "ws")
             assert (answer["repeats"], answer["persisted"], answer["status"]) == (number, True, "executed")
-            assert DRIVE_1_ZERO in control.bench.line.frames_since(began_ns)
+            assert now_ns() == began_ns, "a repeat is answered from memory, at once"
+            await control.bench.until(lambda since=began_ns: DRIVE_1_ZERO in control.bench.line.frames_since(since))
+        assert control.bench.bus.stop_report is not None
+        assert control.bench.bus.stop_report.number == 2, "the opening's S0 and one STOP"
         await trio.sleep(2)
         assert len(stop_records(control)) == 1
 
