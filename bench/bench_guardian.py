@@ -69,10 +69,11 @@ def timer_task(seconds: float) -> None:
     print(json.dumps({"late_ms": [late / 1e6 for late in late_ns]}))
 
 
-Window = tuple[str, dict[str, Any]]
+Window = dict[str, Any]
+"""What one load saw, and from when to when it ran."""
 
 
-def load(port: int, token: str, name: str) -> dict[str, Any]:
+def load(port: int, token: str, name: str) -> Window:
     """One load on one server; for `idle` only the times."""
     if not LOADS[name]:
         began_ns = time.monotonic_ns()
@@ -81,23 +82,24 @@ def load(port: int, token: str, name: str) -> dict[str, Any]:
     return run_child(str(BENCH / "load.py"), str(port), token, str(SECONDS), *LOADS[name])
 
 
-def late_within(file: Path, window: dict[str, Any]) -> list[float]:
+def late_within(file: Path, window: Window) -> list[float]:
     """Milliseconds of the ticks that ran while the load did."""
     ticks = json.loads(file.read_text(encoding="ascii"))
     pairs = zip(ticks["at_ns"], ticks["late_ns"], strict=True)
     return [late / 1e6 for at, late in pairs if window["began_ns"] <= at <= window["ended_ns"]]
 
 
-def rounds(daemon: "subprocess.Popen[bytes]", mine: Callable[[str], dict[str, Any]],
-           peer: Callable[[str], dict[str, Any]]) -> dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]:  # fmt: skip
+def rounds(
+    daemon: "subprocess.Popen[bytes]", mine: Callable[[str], Window], peer: Callable[[str], Window]
+) -> dict[str, tuple[list[Window], list[Window]]]:
     """Every load on both, A B A B."""
 
-    def ours() -> dict[str, dict[str, Any]]:
+    def ours() -> dict[str, Window]:
         daemon.send_signal(signal.SIGCONT)
         time.sleep(SETTLE_S)
         return {name: mine(name) for name in LOADS}
 
-    def theirs() -> dict[str, dict[str, Any]]:
+    def theirs() -> dict[str, Window]:
         daemon.send_signal(signal.SIGSTOP)
         found = {name: peer(name) for name in LOADS}
         found["timerfd"] = run_child(__file__, "--timer", str(IDLE_S))
@@ -126,7 +128,7 @@ def _at(percent: float, ours: list[list[float]], peer: list[list[float]]) -> tup
     return [percentile(one, percent) for one in ours], [percentile(one, percent) for one in peer]
 
 
-def report_http(name: str, ours: list[dict[str, Any]], peer: list[dict[str, Any]]) -> None:
+def report_http(name: str, ours: list[Window], peer: list[Window]) -> None:
     """What the load saw, as a by-product."""
     for title, windows in (("daemon", ours), ("FastAPI", peer)):
         spread(f"answer, {title}, {name}", [latency for window in windows for latency in window["latencies_ms"]])
@@ -143,7 +145,9 @@ def main() -> None:
     if "--timer" in sys.argv:
         timer_task(float(sys.argv[-1]))
         return
-    head("Lateness of the guardian's 10 ms tick", "trio", "quart-trio", "hypercorn", "fastapi", "uvicorn", "pyjwt", "h11")
+    head(
+        "Lateness of the guardian's 10 ms tick", "trio", "quart-trio", "hypercorn", "fastapi", "uvicorn", "pyjwt", "h11"
+    )
     with workspace() as directory, SimulatedRobot.start(directory, "empty") as robot:
         config = write_site(directory / "daemon", robot)
         mine, theirs, document = directory / "mine.json", directory / "theirs.json", directory / "document.json"

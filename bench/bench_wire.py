@@ -13,6 +13,7 @@ import termios
 import time
 import tty
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,9 @@ def maps_with_40_registers(directory: Path) -> Path:
         if source.name == "power.toml":
             registers, end_of_array, pairs = text.partition("\n]\n")
             rows = [
-                f'  {{ address = {REGISTERS_40 + n:#06x}, name = "bench_{n}", type = "{kind}", scale = 0.1, unit = "V", '
-                f'access = "ro", poll = "inputs", description = "bench" }},'
+                f'  {{ address = {REGISTERS_40 + n:#06x}, name = "bench_{n}", type = "{("uint16", "int16")[n % 2]}", '
+                'scale = 0.1, unit = "V", access = "ro", poll = "inputs", description = "bench" },'
                 for n in range(40)
-                for kind in [("uint16", "int16", "uint16")[n % 3]]
             ]
             text = registers + "\n" + "\n".join(rows) + end_of_array + pairs
         (directory / source.name).write_text(text, encoding="utf-8")
@@ -89,7 +89,7 @@ def maps_with_40_registers(directory: Path) -> Path:
 def measure(frames: list[dict[str, Any]]) -> Stretch:
     """Formula and elapsed time of the answered exchanges in a stretch of the simulator's trace."""
     found = []
-    for request, reply in zip(frames, frames[1:], strict=False):
+    for request, reply in pairwise(frames):
         if request["way"] == "request" and reply["way"] == "reply":
             sent, got = len(request["hex"]) // 2, len(reply["hex"]) // 2
             found.append((request["monotonic_ns"], reply["monotonic_ns"], sent + got, got == REPLY_40_BYTES))
@@ -100,7 +100,7 @@ def measure(frames: list[dict[str, Any]]) -> Stretch:
         count=len(found) - 1,
         of_40=sum(is_40 for *_, is_40 in found[:-1]),
         unanswered=sum(frame["way"] == "request" for frame in frames[:-1]) - len(found),
-        gaps_ms=[(after[0] - one[1] - SILENCE_NS) / 1e6 for one, after in zip(found, found[1:], strict=False)],
+        gaps_ms=[(after[0] - one[1] - SILENCE_NS) / 1e6 for one, after in pairwise(found)],
         answers_ms=[(one[1] - one[0] - due_ns) / 1e6 for one, due_ns in zip(found, answered_ns, strict=True)],
     )
 

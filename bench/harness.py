@@ -1,7 +1,7 @@
 """What every benchmark shares: the machine's description, percentiles, pairs and their median, the simulated site.
 
-A goal is a ratio taken pairwise in one run (A B A B) or a share of a physical limit, because absolute figures drift with
-the machine. `--quick` on the command line or BENCH_QUICK=1 in the environment takes fewer and shorter rounds.
+A goal is a ratio taken pairwise in one run (A B A B) or a share of a physical limit, because absolute figures drift
+with the machine. `--quick` on the command line or BENCH_QUICK=1 in the environment takes fewer and shorter rounds.
 """
 
 import json
@@ -76,7 +76,9 @@ def median_ratio(ours: Sequence[float], peer: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(ours, peer, strict=True))
 
 
-def ratio_line(name: str, ours: Sequence[float], peer: Sequence[float], goal: float, *, is_floor: bool = False) -> float:
+def ratio_line(
+    name: str, ours: Sequence[float], peer: Sequence[float], goal: float, *, is_floor: bool = False
+) -> float:
     """Print the pairwise ratios, their median and whether the goal is reached."""
     found = median_ratio(ours, peer)
     ratios = " ".join(f"{a / b:.3f}" for a, b in zip(ours, peer, strict=True))

@@ -13,7 +13,6 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Callable
 
 PATH = "/api/v1/robot/status"
 TOPICS = ("robot_status", "safety", "telemetry", "lidar")
@@ -69,9 +68,8 @@ def open_websocket(port: int, token: str) -> socket.socket:
     """A client that has subscribed to every topic and only reads from then on."""
     client = socket.create_connection(("127.0.0.1", port), LIMIT_S)
     key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
-    client.sendall(
-        f"GET /ws?token={token} HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n".encode()
-    )
+    place = f"GET /ws?token={token} HTTP/1.1\r\nHost: bench\r\n"
+    client.sendall(f"{place}Upgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n".encode())
     answer = b""
     while b"\r\n\r\n" not in answer:
         answer += client.recv(1)
@@ -88,36 +86,44 @@ def _masked(text: bytes) -> bytes:
     return struct.pack("!BB", 0x81, 0x80 | len(text)) + mask + bytes(c ^ mask[i % 4] for i, c in enumerate(text))
 
 
-def run(
-    clients: list[HttpClient], sockets: list[socket.socket], seconds: float, interval_s: float | None
-) -> tuple[int, int, int]:
-    """Load for `seconds`; first and last monotonic nanosecond, and the bytes that the WebSocket clients got."""
-    selector = selectors.DefaultSelector()
-    got = 0
+class Load:
+    """All clients on one selector; `interval_s` is None for as fast as it goes."""
 
-    def drain(client: socket.socket) -> Callable[[], int]:
-        return lambda: len(client.recv(1 << 20))
-
-    for client in clients:
-        selector.register(client.socket, selectors.EVENT_READ, client)
-    for websocket in sockets:
-        selector.register(websocket, selectors.EVENT_READ, drain(websocket))
-    began_ns = time.monotonic_ns()
-    ends_ns = began_ns + round(seconds * 1e9)
-    due_ns = began_ns
-    if interval_s is None:
+    def __init__(self, clients: list[HttpClient], sockets: list[socket.socket], interval_s: float | None) -> None:
+        self._clients = clients
+        self._interval_s = interval_s
+        self._selector = selectors.DefaultSelector()
+        self._due_ns = 0
+        self.websocket_bytes = 0
         for client in clients:
+            self._selector.register(client.socket, selectors.EVENT_READ, client)
+        for websocket in sockets:
+            self._selector.register(websocket, selectors.EVENT_READ, websocket)
+
+    def run(self, seconds: float) -> tuple[int, int]:
+        """First and last monotonic nanosecond."""
+        began_ns = time.monotonic_ns()
+        ends_ns = began_ns + round(seconds * 1e9)
+        if self._interval_s is None:
+            for client in self._clients:
+                client.send()
+        while (now := time.monotonic_ns()) < ends_ns:
+            if self._interval_s is not None:
+                self._send_if_due(now, self._interval_s)
+            for key, _ in self._selector.select(0.001 if self._interval_s else 0.1):
+                self._receive(key.data)
+        return began_ns, time.monotonic_ns()
+
+    def _send_if_due(self, now: int, interval_s: float) -> None:
+        if now >= self._due_ns and not self._clients[0].is_busy:
+            self._due_ns = max(self._due_ns + round(interval_s * 1e9), now)
+            self._clients[0].send()
+
+    def _receive(self, client: HttpClient | socket.socket) -> None:
+        if isinstance(client, socket.socket):
+            self.websocket_bytes += len(client.recv(1 << 20))
+        elif client.receive() and self._interval_s is None:
             client.send()
-    while (now := time.monotonic_ns()) < ends_ns:
-        if interval_s is not None and now >= due_ns and not clients[0].is_busy:
-            due_ns = max(due_ns + round(interval_s * 1e9), now)
-            clients[0].send()
-        for key, _ in selector.select(0.001 if interval_s else 0.1):
-            if not isinstance(key.data, HttpClient):
-                got += key.data()
-            elif key.data.receive() and interval_s is None:
-                key.data.send()
-    return began_ns, time.monotonic_ns(), got
 
 
 def main() -> None:
@@ -132,13 +138,14 @@ def main() -> None:
     sockets = [open_websocket(arguments.port, arguments.token) for _ in range(arguments.sockets)]
     clients = [HttpClient(arguments.port, arguments.token) for _ in range(arguments.connections)]
     interval_s = None if arguments.rate is None else 1 / arguments.rate
-    began_ns, ended_ns, got = run(clients, sockets, arguments.seconds, interval_s)
+    load = Load(clients, sockets, interval_s)
+    began_ns, ended_ns = load.run(arguments.seconds)
     latencies_ms = [latency for client in clients for latency in client.latencies_ms]
     answer = {
         "requests": len(latencies_ms),
         "latencies_ms": latencies_ms,
         "body_bytes": clients[0].body_bytes,
-        "websocket_bytes": got,
+        "websocket_bytes": load.websocket_bytes,
         "began_ns": began_ns,
         "ended_ns": ended_ns,
     }

@@ -14,7 +14,7 @@ import sys
 import time
 from array import array
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,23 @@ async def tick(at_ns: "array[int]", late_ns: "array[int]") -> None:
         due_s = max(due_s + STEP_S, now_s)
 
 
+def check(token: str) -> dict[str, Any]:
+    """The claims of a valid token."""
+    try:
+        claims: dict[str, Any] = jwt.decode(token, KEY, algorithms=["HS256"])
+    except jwt.InvalidTokenError as error:
+        raise HTTPException(401) from error
+    return claims
+
+
+async def push(websocket: WebSocket, document: dict[str, Any]) -> None:
+    """Every topic each TICK_S until the client leaves."""
+    while True:
+        for _ in range(TOPICS):
+            await websocket.send_json({**document, "timestamp": time.time()})
+        await asyncio.sleep(TICK_S)
+
+
 def make_app(document: dict[str, Any], lateness: Path) -> FastAPI:
     at_ns, late_ns = array("q"), array("q")
 
@@ -54,13 +71,6 @@ def make_app(document: dict[str, Any], lateness: Path) -> FastAPI:
         lateness.write_text(json.dumps({"at_ns": at_ns.tolist(), "late_ns": late_ns.tolist()}), encoding="ascii")
 
     app = FastAPI(lifespan=lifespan)
-
-    def check(token: str) -> dict[str, Any]:
-        try:
-            claims: dict[str, Any] = jwt.decode(token, KEY, algorithms=["HS256"])
-        except jwt.InvalidTokenError as error:
-            raise HTTPException(401) from error
-        return claims
 
     @app.get("/api/v1/robot/status")
     async def status(authorization: str = Header()) -> dict[str, Any]:
@@ -75,13 +85,8 @@ def make_app(document: dict[str, Any], lateness: Path) -> FastAPI:
     async def ws(websocket: WebSocket, token: str) -> None:
         check(token)
         await websocket.accept()
-        try:
-            while True:
-                for _ in range(TOPICS):
-                    await websocket.send_json({**document, "timestamp": time.time()})
-                await asyncio.sleep(TICK_S)
-        except WebSocketDisconnect:
-            return
+        with suppress(WebSocketDisconnect):
+            await push(websocket, document)
 
     return app
 

@@ -338,6 +338,7 @@ class WireBench:
     def next_slot(self) -> Slot:
         """The next slot that is not idle time; its outcome is open."""
         while isinstance(step := self.schedule.next(self.now_ns), Idle):
+            assert step.until_ns > self.now_ns, "an idle wire must not spin"
             self.now_ns = step.until_ns
         return step
 

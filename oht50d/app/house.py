@@ -14,9 +14,9 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
-from quart_trio import QuartTrio
 
 import oht50d
 from oht50d.app.config import Config
@@ -28,7 +28,6 @@ from oht50d.app.reload import reload_settings
 from oht50d.app.rooms import Rooms, build_rooms, new_boot_id, spool_config
 from oht50d.app.simulated_robot import SimulatedSite, adapt, choose_site, run_simulator
 from oht50d.app.supervisor import RestartPolicy, Supervised
-from oht50d.app.web_server import serve_web
 from oht50d.clock import now_ns
 from oht50d.drivers.http_listener import open_listener
 from oht50d.drivers.local_socket import LocalSocketConfig, group_id, serve_local
@@ -40,9 +39,10 @@ from oht50d.model.accounts import Account, Role
 from oht50d.model.errors import LinkError, StoreError
 from oht50d.model.motion import Cause, CauseCode, StopKind, StopPhase
 from oht50d.services.local_desk import LocalDesk
-from oht50d.web.app import create_app
-from oht50d.web.metrics_app import create_metrics_app
-from oht50d.web.web_ports import HealthView
+from oht50d.web.web_ports import HealthView, WebPorts
+
+if TYPE_CHECKING:
+    from quart_trio import QuartTrio
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +76,8 @@ class House:
         self._outer_scope = trio.CancelScope()
         self._exit_code = ExitCode.OK
         self._health: HealthDesk | None = None
+        self._app: QuartTrio | None = None
+        self._is_web_loaded = trio.Event()
 
     @property
     def _users_file(self) -> str:
@@ -110,12 +112,13 @@ class House:
         try:
             self.rooms = build_rooms(self.config, spool, self.metrics, boot_id, users_file=self._users_file)
             _prepare_accounts(self.rooms)
-            # Built before anything runs: a signing key that cannot be used is a ConfigError, not a failure of the ring.
-            app = create_app(self.rooms.web_ports(self._view_health))
+            # Made before anything runs: a signing key that cannot be used is a ConfigError, not a failure of the ring.
+            ports = self.rooms.web_ports(self._view_health)
             self._open_listeners()
             async with trio.open_nursery() as outermost:
+                outermost.start_soon(self._load_web, ports)
                 await self._start_outermost(outermost, self.rooms)
-                await self._run_wire(self.rooms, app, task_status)
+                await self._run_wire(self.rooms, task_status)
                 outermost.cancel_scope.cancel()
         finally:
             with trio.move_on_after(FLUSH_S, shield=True):
@@ -137,6 +140,15 @@ class House:
         if web.metrics_port is not None:
             self._metrics_listener = open_listener(web.host, web.metrics_port)
 
+    async def _load_web(self, ports: WebPorts) -> None:
+        """In a thread beside the first stop on the bus: these imports take as long as all before them."""
+        try:
+            self._app = await trio.to_thread.run_sync(_make_app, ports)
+            self._is_web_loaded.set()
+        except Exception as problem:  # noqa: BLE001 - whatever it is, the bus sends its stop before the process ends
+            _log.critical("the web cannot be loaded", exc_info=problem, extra={"event": "web.defect"})
+            self.request_stop(f"the web cannot be loaded: {problem}", ExitCode.SOFTWARE)
+
     async def _start_outermost(self, nursery: trio.Nursery, rooms: Rooms) -> None:
         if self._site is not None:
             await nursery.start(self._mind_simulator, self._site)
@@ -151,7 +163,7 @@ class House:
         except LinkError as problem:
             self.request_stop(str(problem), ExitCode.UNAVAILABLE)
 
-    async def _run_wire(self, rooms: Rooms, app: QuartTrio, task_status: trio.TaskStatus[None]) -> None:
+    async def _run_wire(self, rooms: Rooms, task_status: trio.TaskStatus[None]) -> None:
         """The wire's nursery: its scope is cancelled last."""
         async with trio.open_nursery() as wire:
             supervised = Supervised(
@@ -160,7 +172,7 @@ class House:
             await wire.start(supervised.run)
             wire.start_soon(self._stop_in_order, rooms, wire.cancel_scope)
             with self._control_scope:
-                await self._run_control(rooms, app, task_status)
+                await self._run_control(rooms, task_status)
             self._control_left(rooms)
 
     def _control_left(self, rooms: Rooms) -> None:
@@ -169,27 +181,28 @@ class House:
             self._trip_crash("the control ring has ended")
             self.request_stop("the control ring has ended", ExitCode.SOFTWARE)
 
-    async def _run_control(self, rooms: Rooms, app: QuartTrio, task_status: trio.TaskStatus[None]) -> None:
+    async def _run_control(self, rooms: Rooms, task_status: trio.TaskStatus[None]) -> None:
         try:
             async with trio.open_nursery() as control:
                 await control.start(rooms.guardian.run)
                 await control.start(rooms.commander.run)
                 await control.start(Supervised("LiDAR", rooms.lidar.run, _LIDAR_POLICY).run)
                 with self._outer_scope:
-                    await self._run_outer(rooms, app, task_status)
+                    await self._run_outer(rooms, task_status)
                 await trio.sleep_forever()
         except* Exception as group:  # noqa: BLE001 - the ring fails together: tripped, logged, exit code 70
             self._trip_crash(repr(group.exceptions[0]))
             _log.critical("the control ring failed", exc_info=group, extra={"event": "ring.failed"})
             self.request_stop("the control ring failed", ExitCode.SOFTWARE)
 
-    async def _run_outer(self, rooms: Rooms, app: QuartTrio, task_status: trio.TaskStatus[None]) -> None:
+    async def _run_outer(self, rooms: Rooms, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as outer:
             self._health = HealthDesk(rooms, self._notifier)
             self.metrics.watch(rooms.snapshots.current, now_ns)
             rooms.guardian.on_step = self._health.note_step
             rooms.guardian.on_gap = _drain(rooms)
-            for name, run in self._outer_tasks(rooms, app):
+            await self._is_web_loaded.wait()
+            for name, run in self._outer_tasks(rooms):
                 await outer.start(Supervised(name, run, _OUTER_POLICY).run)
             self._announce(rooms)
             task_status.started()
@@ -202,14 +215,17 @@ class House:
         assert self._health is not None
         return self._health.view()
 
-    def _outer_tasks(self, rooms: Rooms, app: QuartTrio) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
-        listener = self.listener
+    def _outer_tasks(self, rooms: Rooms) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        app, listener = self._app, self.listener
+        assert app is not None
         assert listener is not None
         desk = LocalDesk(
             snapshots=rooms.snapshots, commander=rooms.commander, history=rooms.spool, accounts=rooms.accounts,
             records=rooms.recorder, technicians_gid=group_id("oht50-tech"), utc_now=utc_now,
         )  # fmt: skip
         local = LocalSocketConfig(path=str(self.config.robot.runtime_dir / "control.sock"))
+
+        from oht50d.app.web_server import serve_web
 
         async def web() -> None:
             await serve_web(app, listener, self.config.web, self._stop_requested.wait)
@@ -224,6 +240,9 @@ class House:
         listener = self._metrics_listener
         if listener is None:
             return []
+        from oht50d.app.web_server import serve_web
+        from oht50d.web.metrics_app import create_metrics_app
+
         app = create_metrics_app(self.metrics)
 
         async def metrics() -> None:
@@ -299,6 +318,14 @@ class House:
             if listener is not None:
                 listener.close()
         self._notifier.close()
+
+
+def _make_app(ports: WebPorts) -> "QuartTrio":
+    """Import all that serving needs and build the application; raises OSError if the page's files cannot be read."""
+    import oht50d.app.web_server  # noqa: F401 - loaded here, used by the tasks
+    from oht50d.web.app import create_app
+
+    return create_app(ports)
 
 
 def _drain(rooms: Rooms) -> Callable[[], None]:

@@ -4,11 +4,10 @@ Order (ARCHITECTURE, The wire): stop, safety poll, identification, motion write,
 deadline. The permit is checked here at the moment of encoding; when it runs out the schedule trips S1 by itself.
 """
 
-import enum
 from collections.abc import Sequence
 from typing import assert_never
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from oht50d.codec.registers import decode_block
 from oht50d.core.actuators import Actuators
@@ -20,9 +19,9 @@ from oht50d.core.motion_gate import MotionGate
 from oht50d.core.poll_plan import PollPlan, plan_blocks
 from oht50d.core.role_table import RoleTable
 from oht50d.core.safety_config import SafetyConfig
-from oht50d.core.stop_frames import StopFrame
 from oht50d.core.stop_sequence import MotionFeedback, StopSequencer
 from oht50d.core.wire_feedback import are_drives_prepared, motion_feedback, residual_words
+from oht50d.core.wire_slots import Idle, Purpose, Slot, WireTimes
 from oht50d.model.bus import (
     BusRequest,
     ExceptionReply,
@@ -36,53 +35,12 @@ from oht50d.model.bus import (
 from oht50d.model.motion import Cause, CauseCode, Decision, Permit, StopKind, StopReport
 from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, PollClass, RegisterBlock
 
+__all__ = ["Idle", "Purpose", "Slot", "WireSchedule", "WireTimes"]
+
 IDENTITY_ROLE = "identity.type"
 PAUSE_NS = 1_000_000_000
 SAFETY_PAUSE_NS = 250_000_000
 RECHECK_NS = 1_000_000
-
-
-class Purpose(enum.Enum):
-    """Why a slot of the wire is used."""
-
-    STOP = "stop"
-    IDENTIFY = "identify"
-    POLL = "poll"
-    MOTION = "motion"
-    SET_UP = "set_up"
-    FENCE = "fence"
-
-
-@frozen
-class Slot:
-    """One exchange to make now; only a stop's own exchange may not be abandoned for a stop."""
-
-    request: BusRequest
-    purpose: Purpose
-    timeout_ns: int
-    stop_frame: StopFrame | None = None
-    block: RegisterBlock | None = None
-
-    @property
-    def may_be_abandoned(self) -> bool:
-        return self.purpose is not Purpose.STOP
-
-
-@frozen
-class Idle:
-    """Nothing to send before `until_ns`."""
-
-    until_ns: int
-
-
-@frozen(kw_only=True)
-class WireTimes:
-    """Reply time-outs in nanoseconds (DECISIONS, reply time-out)."""
-
-    safety_ns: int
-    other_ns: int
-    probe_ns: int
-    max_late_ns: int
 
 
 class WireSchedule:

@@ -290,7 +290,7 @@ class KernelMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_always_latches_is_held_while_it_is_present(self) -> None:
-        present = {found.code for found in (*self.decision.inhibits, *self.decision.stop_causes)}
+        present = {found.code for found in self.decision.inhibits}
         assert {code for code in present if FAILSAFES[code].latching is Latching.ALWAYS} <= self.held
 
 

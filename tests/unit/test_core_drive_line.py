@@ -67,6 +67,18 @@ def test_a_start_goes_mode_direction_enable_brake_demand() -> None:
     assert drives.commanded_direction == 1
 
 
+def test_it_has_started_once_the_brake_was_released_and_knows_when_each_frame_was_acknowledged() -> None:
+    drives = line()
+    drives.mark_energised()
+    for number, request in enumerate(START[:7]):
+        assert not drives.has_started
+        drives.complete(outcome(request, at_ns=T + number))
+    assert drives.has_started
+    assert (drives.acknowledged_ns(TRAVEL, 0x07), drives.acknowledged_ns(TRAVEL, 0x02)) == (T + 2, None)
+    drives.forget()
+    assert (drives.has_started, drives.acknowledged_ns(TRAVEL, 0x07)) == (False, None)
+
+
 def test_it_counts_as_energised_from_the_first_frame_on_its_way() -> None:
     drives = line()
     assert drives.next_request(FORWARD, permit(), T) == START[0]
