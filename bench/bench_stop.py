@@ -6,6 +6,10 @@ STOP again while a module that was just polled is dead, so that the bus owner wa
 Between two trips the latch is cleared in memory instead of by a held button.
 """
 
+import json
+import socket
+import sys
+import time
 from pathlib import Path
 
 from harness import (
@@ -25,6 +29,19 @@ from robot_fixture import SimulatedRobot
 
 SECONDS = 10.0 if IS_QUICK else 34.0
 """For each of the three scenarios; two to three trips a second."""
+
+
+def press_stop(port: int) -> None:
+    """STOP over HTTP for each line of standard input; prints when it was sent."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    request = b"POST /api/v1/robot/emergency-stop HTTP/1.1\r\nHost: bench\r\nContent-Length: 0\r\n\r\n"
+    for _ in sys.stdin:
+        sent_ns = time.monotonic_ns()
+        connection.sendall(request)
+        if not connection.recv(65_536):
+            raise RuntimeError("the daemon has hung up")
+        print(json.dumps({"sent_ns": sent_ns}), flush=True)
 
 
 def scenario(directory: Path, name: str, cause: str, *, kills_a_module: bool = False) -> None:
@@ -48,6 +65,9 @@ def scenario(directory: Path, name: str, cause: str, *, kills_a_module: bool = F
 
 
 def main() -> None:
+    if "--client" in sys.argv:
+        press_stop(int(sys.argv[-1]))
+        return
     head("Last byte of the cause read, to first byte of the stop frame written", "trio", "quart-trio", "hypercorn")
     with workspace() as directory:
         scenario(directory / "a", "chain bit, S0, full bus", "chain")

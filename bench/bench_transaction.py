@@ -95,11 +95,11 @@ def pymodbus(port: str, count: int) -> float:
 
 def main() -> None:
     if "--run" in sys.argv:
-        who, port, directory = sys.argv[sys.argv.index("--run") + 1 :][:3]
+        who, port, maps_dir = sys.argv[sys.argv.index("--run") + 1 :][:3]
         spent_us = (
             pymodbus(port, TRANSACTIONS)
             if who == "pymodbus"
-            else ours(port, Path(directory), TRANSACTIONS, keeps_silence=who == "kept")
+            else ours(port, Path(maps_dir), TRANSACTIONS, keeps_silence=who == "kept")
         )
         print(json.dumps({"spent_us": spent_us}))
         return

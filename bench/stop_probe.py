@@ -1,14 +1,12 @@
 """The daemon's process for `bench_stop.py`: jogs the robot, brings a cause about, stamps cause and stop frame.
 
     python bench/stop_probe.py CONFIG ROBOT_DIRECTORY chain|http SECONDS 0|1     1: a module falls silent before
-    python bench/stop_probe.py --client PORT                                     presses STOP for each line it reads
 
 Stamps are taken around the port's own reads and writes, and around the reads of HTTP connections.
 """
 
 import json
 import random
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from harness import child, read_line, wait_http
+from harness import BENCH, child, read_line, wait_http
 from house_probe import run_house, scale_rates, set_rates
 
 from oht50d.app import rooms as rooms_module
@@ -89,19 +87,6 @@ class WatchedLink:
         return octets
 
 
-def press_stop(port: int) -> None:
-    """STOP over HTTP for each line of standard input; prints when it was sent."""
-    connection = socket.create_connection(("127.0.0.1", port))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    request = b"POST /api/v1/robot/emergency-stop HTTP/1.1\r\nHost: bench\r\nContent-Length: 0\r\n\r\n"
-    for _ in sys.stdin:
-        sent_ns = time.monotonic_ns()
-        connection.sendall(request)
-        if not connection.recv(65_536):
-            raise RuntimeError("the daemon has hung up")
-        print(json.dumps({"sent_ns": sent_ns}), flush=True)
-
-
 async def _wait_for(is_so: Callable[[], bool]) -> None:
     """Look each 5 ms, for two seconds at most."""
     for _ in range(400):
@@ -137,7 +122,7 @@ class Driver:
 
     async def run(self) -> None:
         """Trips until the time is over."""
-        with child(__file__, "--client", str(self._port)) as client:
+        with child(str(BENCH / "bench_stop.py"), "--client", str(self._port)) as client:
             ends_s = trio.current_time() + self._seconds
             number = 0
             while trio.current_time() < ends_s:
@@ -247,9 +232,6 @@ def probe(config: Path, robot_dir: Path, cause: str, seconds: float, *, kills_a_
 
 
 def main() -> None:
-    if "--client" in sys.argv:
-        press_stop(int(sys.argv[-1]))
-        return
     config, robot_dir, cause, seconds, kills = sys.argv[1:]
     probe(Path(config), Path(robot_dir), cause, float(seconds), kills_a_module=kills == "1")
 

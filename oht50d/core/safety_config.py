@@ -133,7 +133,6 @@ class SafetyConfig:
     moving_loss: Duration = field(default=_ms(150), validator=_at_most(_ms(150)))
     resting_travel_loss: Duration = field(default=_ms(1000), validator=_at_most(_ms(1000)))
     resting_dock_loss: Duration = field(default=_ms(10_000), validator=_at_most(_ms(10_000)))
-    power_warning: Duration = field(default=_ms(1000), validator=_at_most(_ms(1000)))
     power_loss: Duration = field(default=_ms(5000), validator=_at_most(_ms(5000)))
     speed_ceiling_mm_s: float = field(default=500.0, validator=(_POSITIVE, validators.le(2000.0)))
     no_timeout_speed_mm_s: float = field(default=300.0, validator=(_POSITIVE, validators.le(300.0)))

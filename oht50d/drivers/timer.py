@@ -16,7 +16,7 @@ _TFD_NONBLOCK = os.O_NONBLOCK
 _TFD_CLOEXEC = os.O_CLOEXEC
 
 LEAD_NS = 300_000
-"""Waking up takes 40 to 130 us in a virtual machine, choosing and encoding a frame about 150 us (`bench/bench_wire.py`)."""
+"""Waking up takes 40 to 130 us in a virtual machine, choosing a frame about 150 us (`bench/bench_wire.py`)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -55,6 +55,7 @@ class _Hold:
 
     name: str
     pressed_ns: int
+    trips: int
 
 
 class CommandDesk:
@@ -154,7 +155,7 @@ class CommandDesk:
         if len(self._holds) >= MAX_HOLDS:
             raise CommandRejected("ROBOT_BUSY", "too many people hold the reset button")
         hold_id = uuid.uuid4().hex
-        self._holds[hold_id] = _Hold(actor.name, at_ns)
+        self._holds[hold_id] = _Hold(actor.name, at_ns, kernel.latch.trips)
         return {"hold_id": hold_id, "hold_s": self._config.reset_hold.s}
 
     async def release_reset(self, actor: Actor, claim: Claim, hold_id: str) -> Mapping[str, object]:
@@ -168,6 +169,8 @@ class CommandDesk:
         held_ns = now_ns() - hold.pressed_ns
         if not self._config.reset_hold.ns <= held_ns <= MAXIMUM_HOLD_NS:
             raise CommandRejected("INVALID_COMMAND", f"held {held_ns / NS_PER_S:.2f} s", {"field": "hold_id"})
+        if kernel.latch.trips != hold.trips:
+            raise CommandRejected("CONFLICT", "the latch was tripped again while the button was held")
         return await self._reset_or_say_why_not(actor.name, is_at_vehicle=False)
 
     def press_button(self) -> None:
@@ -194,15 +197,15 @@ class CommandDesk:
     async def _reset(self, name: str, *, is_at_vehicle: bool) -> Mapping[str, object]:
         kernel, state, wire = self._parts()
         kernel.check_reset(state.inputs(wire), is_at_vehicle=is_at_vehicle)
-        known = _trips(kernel)
-        held = ", ".join(cause.code.value for cause, _ in known)
+        known = kernel.latch.trips
+        held = ", ".join(cause.code.value for cause in kernel.latch.causes)
         row = self._event("safety.reset", Severity.WARNING, f"reset of: {held or kernel.state.name}", name)
         try:
             await self._records.record_durably(row)
         except StoreError as problem:
             raise CommandRejected("SYSTEM_ERROR", "the reset could not be recorded, so it is refused") from problem
         kernel, state, wire = self._parts()
-        if _trips(kernel) != known:
+        if kernel.latch.trips != known:
             raise CommandRejected("CONFLICT", "the latch was tripped again while the reset was being recorded")
         cleared = kernel.apply_reset(state.inputs(wire), is_at_vehicle=is_at_vehicle)
         self._guardian.poke()
@@ -304,11 +307,6 @@ class CommandDesk:
 
     def _note(self, kind: str, severity: Severity, message: str, actor: str) -> None:
         self._records.record(self._event(kind, severity, message, actor))
-
-
-def _trips(kernel: SafetyKernel) -> tuple[tuple[Cause, int], ...]:
-    """What the latch holds and how often each was tripped again."""
-    return tuple((cause, kernel.latch.repeats(cause.code)) for cause in kernel.latch.causes)
 
 
 def _times_ms(report: StopReport | None) -> dict[str, float | None]:

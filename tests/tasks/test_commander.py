@@ -152,6 +152,18 @@ async def test_a_reset_acts_on_the_release_of_a_hold_by_the_servers_clock(autoju
         assert control.kernel.authority.holder is None, "a reset never arms"
 
 
+async def test_a_stop_during_the_hold_is_not_wiped_out_by_its_release(autojump_clock: MockClock) -> None:
+    async with running_control() as control:
+        await control.ready_for_reset()
+        held = str(control.commander.hold_reset(ANNA, control.claim)["hold_id"])
+        await trio.sleep(0.5)
+        await control.commander.stop(BERT, "http")
+        await trio.sleep(1.0)
+        async with rejected("CONFLICT"):
+            await control.commander.release_reset(ANNA, control.claim, held)
+        assert control.kernel.latch.is_tripped
+
+
 async def test_a_hold_belongs_to_its_actor_and_counts_once(autojump_clock: MockClock) -> None:
     async with running_control() as control:
         await control.ready_for_reset()

@@ -15,7 +15,7 @@ P = StopStep
     ("name", "looser"),
     [
         ("step", "51ms"), ("permit_life", "151ms"), ("loop_gap", "51ms"), ("moving_loss", "151ms"),
-        ("resting_travel_loss", "1001ms"), ("resting_dock_loss", "10001ms"), ("power_warning", "1001ms"),
+        ("resting_travel_loss", "1001ms"), ("resting_dock_loss", "10001ms"),
         ("power_loss", "5001ms"), ("drive_timeout", "201ms"), ("drive_timeout", "400us"),
         ("disagreement_time", "1001ms"), ("reset_hold", "999ms"), ("reset_hold", "11s"),
     ],
