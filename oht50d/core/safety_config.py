@@ -1,41 +1,14 @@
 """Settings of the safety kernel, the stop sequences and the jog lease (defaults from SAFETY.md; no state)."""
 
 import enum
-from collections.abc import Callable
 from typing import Any
 
 from attrs import Attribute, field, frozen, validators
 
 from oht50d.core.zones import ZoneConfig
-from oht50d.model.units import Duration
+from oht50d.model.units import Duration, Validator, at_most, between, milliseconds
 
-_Validator = Callable[[Any, "Attribute[Any]", Any], Any]
-_POSITIVE: _Validator = validators.gt(0)
-
-
-def _ms(milliseconds: float) -> Duration:
-    return Duration(round(milliseconds * 1_000_000))
-
-
-def _positive_duration(_: object, attribute: "Attribute[Any]", duration: Duration) -> None:
-    if duration.ns <= 0:
-        raise ValueError(f"{attribute.name} must be longer than zero")
-
-
-def _at_most(limit: Duration) -> _Validator:
-    def check(_: object, attribute: "Attribute[Any]", duration: Duration) -> None:
-        if not 0 < duration.ns <= limit.ns:
-            raise ValueError(f"{attribute.name} must be above zero and at most {limit}")
-
-    return check
-
-
-def _between(low: Duration, high: Duration) -> _Validator:
-    def check(_: object, attribute: "Attribute[Any]", duration: Duration) -> None:
-        if not low.ns <= duration.ns <= high.ns:
-            raise ValueError(f"{attribute.name} must lie within {low} and {high}")
-
-    return check
+_POSITIVE: Validator = validators.gt(0)
 
 
 class BrakeWiring(enum.Enum):
@@ -103,23 +76,24 @@ class StopConfig:
         ),
         validator=(_sequence_is_complete, _begins_with_a_frame),
     )
-    read_back_limit: Duration = field(default=_ms(300), validator=_at_most(_ms(300)))
-    not_confirmed_after: Duration = field(default=_ms(500), validator=_at_most(_ms(500)))
-    standstill_limit: Duration = field(default=_ms(1500), validator=_at_most(_ms(20_000)))
-    hold: Duration = field(default=_ms(2000), validator=_at_most(_ms(30_000)))
+    read_back_limit: Duration = field(default=milliseconds(300), validator=at_most(milliseconds(300)))
+    not_confirmed_after: Duration = field(default=milliseconds(500), validator=at_most(milliseconds(500)))
+    standstill_limit: Duration = field(default=milliseconds(1500), validator=at_most(milliseconds(20_000)))
+    hold: Duration = field(default=milliseconds(2000), validator=at_most(milliseconds(30_000)))
     standstill_mm_s: float = field(default=10.0, validator=(_POSITIVE, validators.le(20.0)))
-    standstill_hold: Duration = field(default=_ms(100), validator=_between(_ms(100), _ms(1000)))
-    repeat_interval: Duration = field(default=_ms(40), validator=_between(_ms(10), _ms(100)))
+    standstill_hold: Duration = field(
+        default=milliseconds(100), validator=between(milliseconds(100), milliseconds(1000))
+    )
+    repeat_interval: Duration = field(default=milliseconds(40), validator=between(milliseconds(10), milliseconds(100)))
     assumed_deceleration_mm_s2: float = field(default=200.0, validator=_POSITIVE)
-    assumed_brake_delay: Duration = field(default=_ms(150), validator=_positive_duration)
 
 
 @frozen(kw_only=True)
 class JogConfig:
     """The hold-to-run lease; its age is server time only (SAFETY.md, Latch, reset, authority)."""
 
-    nonce_interval: Duration = field(default=_ms(100), validator=_at_most(_ms(100)))
-    lease: Duration = field(default=_ms(180), validator=_at_most(_ms(180)))
+    nonce_interval: Duration = field(default=milliseconds(100), validator=at_most(milliseconds(100)))
+    lease: Duration = field(default=milliseconds(180), validator=at_most(milliseconds(180)))
     duty_ratio: float = field(default=0.04, validator=(_POSITIVE, validators.le(0.1)))
 
 
@@ -127,23 +101,23 @@ class JogConfig:
 class SafetyConfig:
     """Limits of the safety kernel. A site may make them stricter; none can be switched off by a zero."""
 
-    step: Duration = field(default=_ms(10), validator=_at_most(_ms(50)))
-    permit_life: Duration = field(default=_ms(150), validator=_at_most(_ms(150)))
-    loop_gap: Duration = field(default=_ms(50), validator=_at_most(_ms(50)))
-    moving_loss: Duration = field(default=_ms(150), validator=_at_most(_ms(150)))
-    resting_travel_loss: Duration = field(default=_ms(1000), validator=_at_most(_ms(1000)))
-    resting_dock_loss: Duration = field(default=_ms(10_000), validator=_at_most(_ms(10_000)))
-    power_loss: Duration = field(default=_ms(5000), validator=_at_most(_ms(5000)))
+    step: Duration = field(default=milliseconds(10), validator=at_most(milliseconds(50)))
+    permit_life: Duration = field(default=milliseconds(150), validator=at_most(milliseconds(150)))
+    loop_gap: Duration = field(default=milliseconds(50), validator=at_most(milliseconds(50)))
+    moving_loss: Duration = field(default=milliseconds(150), validator=at_most(milliseconds(150)))
+    resting_travel_loss: Duration = field(default=milliseconds(1000), validator=at_most(milliseconds(1000)))
+    resting_dock_loss: Duration = field(default=milliseconds(10_000), validator=at_most(milliseconds(10_000)))
+    power_loss: Duration = field(default=milliseconds(5000), validator=at_most(milliseconds(5000)))
     speed_ceiling_mm_s: float = field(default=500.0, validator=(_POSITIVE, validators.le(2000.0)))
     no_timeout_speed_mm_s: float = field(default=300.0, validator=(_POSITIVE, validators.le(300.0)))
     uncommissioned_speed_mm_s: float = field(default=100.0, validator=(_POSITIVE, validators.le(100.0)))
     brake_wiring: BrakeWiring = BrakeWiring.UNKNOWN
     drive_mode: DriveMode = DriveMode.LINEAR
-    drive_timeout: Duration = field(default=_ms(200), validator=_between(_ms(50), _ms(200)))
+    drive_timeout: Duration = field(default=milliseconds(200), validator=between(milliseconds(50), milliseconds(200)))
     wrong_way_mm_s: float = field(default=30.0, validator=(_POSITIVE, validators.le(100.0)))
     disagreement_ratio: float = field(default=0.25, validator=(_POSITIVE, validators.le(0.5)))
-    disagreement_time: Duration = field(default=_ms(300), validator=_at_most(_ms(1000)))
-    reset_hold: Duration = field(default=_ms(1000), validator=_between(_ms(1000), _ms(5000)))
+    disagreement_time: Duration = field(default=milliseconds(300), validator=at_most(milliseconds(1000)))
+    reset_hold: Duration = field(default=milliseconds(1000), validator=between(milliseconds(1000), milliseconds(5000)))
     stop: StopConfig = field(factory=StopConfig)
     jog: JogConfig = field(factory=JogConfig)
     zones: ZoneConfig = field(factory=ZoneConfig)

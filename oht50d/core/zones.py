@@ -6,15 +6,14 @@ zone wins", inclusive boundaries); DECISIONS.md, zones. Distances are measured f
 
 import enum
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from attrs import Attribute, field, frozen, validators
+from attrs import field, frozen, validators
 
 from oht50d.model.errors import InvariantViolation
 from oht50d.model.lidar import SectorReport
 from oht50d.model.motion import Direction, ZoneHit
-from oht50d.model.units import Duration
+from oht50d.model.units import Duration, Validator, at_most, milliseconds
 
 STOP_ZONE = "stop"
 SLOW_ZONE = "slow"
@@ -22,19 +21,9 @@ WATCH_ZONE = "watch"
 SLOW_FACTOR = 0.5
 _CENTRE_DEG = {Direction.FORWARD: 0.0, Direction.REVERSE: 180.0}
 
-_Validator = Callable[[Any, "Attribute[Any]", Any], Any]
 
-
-def _within(low: float, high: float) -> Sequence[_Validator]:
+def _within(low: float, high: float) -> Sequence[Validator]:
     return (validators.ge(low), validators.le(high))
-
-
-def _positive_up_to(limit: Duration) -> _Validator:
-    def check(_: object, attribute: "Attribute[Any]", duration: Duration) -> None:
-        if not 0 < duration.ns <= limit.ns:
-            raise ValueError(f"{attribute.name} must be above zero and at most {limit}")
-
-    return check
 
 
 @frozen(kw_only=True)
@@ -59,9 +48,9 @@ class ZoneConfig:
     open_sectors: tuple[int, ...] = ()
     masked_sectors: tuple[int, ...] = ()
     sector_count: int = field(default=36, validator=_within(12, 120))
-    link_silence: Duration = field(default=Duration(150_000_000), validator=_positive_up_to(Duration(150_000_000)))
+    link_silence: Duration = field(default=Duration(150_000_000), validator=at_most(milliseconds(150)))
     sector_age_turns: float = field(default=1.5, validator=(validators.gt(1), validators.le(1.5)))
-    maximum_turn: Duration = field(default=Duration(250_000_000), validator=_positive_up_to(Duration(1_000_000_000)))
+    maximum_turn: Duration = field(default=Duration(250_000_000), validator=at_most(milliseconds(1000)))
     unknown_stop_mm: int = field(default=1000, validator=_within(1000, 10_000))
 
     def __attrs_post_init__(self) -> None:

@@ -21,7 +21,7 @@ from oht50d.model.errors import LinkError, LinkLost, RemoteProtocolError
 from oht50d.model.motion import Cause, CauseCode, Decision, StopKind, StopReport
 from oht50d.model.registers import BlockReadings
 from oht50d.model.snapshot import WireStatus
-from oht50d.model.units import Duration
+from oht50d.model.units import Duration, between, milliseconds
 
 BEGIN_LIMIT_NS = 10_000_000
 """A reply that has not begun this long after its earliest time is not waited for when a stop is pending."""
@@ -32,20 +32,17 @@ MAX_NOISE_WAITS = 20
 """Bound on waiting for a babbling line: 20 silences (35 ms at 115200), then the frame goes out all the same."""
 
 
-def _ms(milliseconds: int) -> Duration:
-    return Duration(milliseconds * 1_000_000)
-
-
 @frozen(kw_only=True)
 class BusConfig:
     """Field bus settings; reply time-outs from DECISIONS."""
 
     serial: SerialPortConfig = field(factory=lambda: SerialPortConfig(port="/dev/ttyOHT485", baud=115200))
     is_simulated: bool = False
-    safety_timeout: Duration = _ms(25)
-    reply_timeout: Duration = _ms(50)
-    probe_timeout: Duration = _ms(25)
-    max_late: Duration = _ms(1000)
+    # Retries must fit into the 150 ms after which a module counts as lost.
+    safety_timeout: Duration = field(default=milliseconds(25), validator=between(milliseconds(5), milliseconds(50)))
+    reply_timeout: Duration = field(default=milliseconds(50), validator=between(milliseconds(5), milliseconds(100)))
+    probe_timeout: Duration = field(default=milliseconds(25), validator=between(milliseconds(5), milliseconds(50)))
+    max_late: Duration = field(default=milliseconds(1000), validator=between(milliseconds(100), milliseconds(10_000)))
     maps: tuple[str, ...] = ("power.toml", "safety.toml", "travel_motor.toml", "dock.toml")
 
 

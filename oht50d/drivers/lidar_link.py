@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import trio
-from attrs import Attribute, evolve, field, frozen, validators
+from attrs import evolve, field, frozen, validators
 
 from oht50d.codec.rplidar import commands
 from oht50d.codec.rplidar.answers import AnswerKind, SampleRate
@@ -27,7 +27,7 @@ from oht50d.core.lidar_feed import LidarFeed, sample_period_ns
 from oht50d.drivers.lidar_dialogue import READ_BYTES, ByteLink, Dialogue, fault_error, state_of
 from oht50d.model.errors import LinkError, LinkLost
 from oht50d.model.lidar import LidarHealth, LidarInfo, LidarLinkState, LidarScan, LidarStatus, SectorReport
-from oht50d.model.units import Duration
+from oht50d.model.units import Duration, at_most
 
 _INFO_ATTEMPTS = 3
 _SUPPORTED_MAJORS = range(1, 6)
@@ -46,14 +46,6 @@ class ScanMode(enum.Enum):
     STANDARD = "standard"
 
 
-def _at_most(limit: Duration) -> Callable[[object, "Attribute[Duration]", Duration], None]:
-    def check(_: object, attribute: "Attribute[Duration]", duration: Duration) -> None:
-        if not 0 < duration.ns <= limit.ns:
-            raise ValueError(f"{attribute.name} must be above zero and at most {limit}")
-
-    return check
-
-
 @frozen(kw_only=True)
 class LidarConfig:
     """The LiDAR's port and times. `motor_pwm` counts on accessory-board devices only; the A1's motor follows DTR."""
@@ -64,10 +56,10 @@ class LidarConfig:
     mode: ScanMode = ScanMode.EXPRESS
     motor_pwm: int = field(default=660, validator=[validators.ge(1), validators.le(1023)])
     spin_up_turns: int = field(default=2, validator=[validators.ge(1), validators.le(100)])
-    spin_up_limit: Duration = field(default=Duration(5 * _NS), validator=_at_most(Duration(30 * _NS)))
-    answer_timeout: Duration = field(default=Duration(_NS // 2), validator=_at_most(Duration(5 * _NS)))
-    silence: Duration = field(default=Duration(150_000_000), validator=_at_most(Duration(150_000_000)))
-    reset_wait: Duration = field(default=Duration(2 * _NS), validator=_at_most(Duration(15 * _NS)))
+    spin_up_limit: Duration = field(default=Duration(5 * _NS), validator=at_most(Duration(30 * _NS)))
+    answer_timeout: Duration = field(default=Duration(_NS // 2), validator=at_most(Duration(5 * _NS)))
+    silence: Duration = field(default=Duration(150_000_000), validator=at_most(Duration(150_000_000)))
+    reset_wait: Duration = field(default=Duration(2 * _NS), validator=at_most(Duration(15 * _NS)))
 
 
 class LidarLink:

@@ -1,8 +1,13 @@
 """Quantities that carry their unit in their type (no state)."""
 
 import re
+from collections.abc import Callable
+from typing import Any
 
-from attrs import frozen
+from attrs import Attribute, frozen
+
+Validator = Callable[[Any, "Attribute[Any]", Any], Any]
+"""An attrs validator."""
 
 _UNITS_NS = {
     "us": 1_000,
@@ -42,3 +47,28 @@ class Duration:
             if self.ns and self.ns % _UNITS_NS[unit] == 0:
                 return f"{self.ns // _UNITS_NS[unit]}{unit}"
         return f"{self.ns / 1_000:g}us"
+
+
+def milliseconds(number: float) -> Duration:
+    """A duration from a number of milliseconds."""
+    return Duration(round(number * _UNITS_NS["ms"]))
+
+
+def at_most(limit: Duration) -> Validator:
+    """A setting above zero and at most `limit`: nothing can be switched off by a zero."""
+
+    def check(_: object, attribute: "Attribute[Any]", duration: Duration) -> None:
+        if not 0 < duration.ns <= limit.ns:
+            raise ValueError(f"{attribute.name} must be above zero and at most {limit}")
+
+    return check
+
+
+def between(low: Duration, high: Duration) -> Validator:
+    """A setting within two limits, both allowed."""
+
+    def check(_: object, attribute: "Attribute[Any]", duration: Duration) -> None:
+        if not low.ns <= duration.ns <= high.ns:
+            raise ValueError(f"{attribute.name} must lie within {low} and {high}")
+
+    return check

@@ -44,7 +44,7 @@ def test_numbers_of_the_kernel_are_bounded(name: str, looser: float) -> None:
     [
         ("read_back_limit", "301ms"), ("not_confirmed_after", "501ms"), ("standstill_limit", "21s"), ("hold", "31s"),
         ("standstill_hold", "99ms"), ("repeat_interval", "101ms"), ("standstill_hold", "0ms"), ("hold", "0ms"),
-        ("repeat_interval", "0ms"), ("assumed_brake_delay", "0ms"),
+        ("repeat_interval", "0ms"),
     ],
 )  # fmt: skip
 def test_durations_of_a_stop_are_bounded(name: str, looser: str) -> None:
