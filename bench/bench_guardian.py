@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from harness import (
     BENCH,
     IS_QUICK,
@@ -168,7 +169,9 @@ def main() -> None:
                     lambda name: load(int(place["port"]), place["token"], name),
                 )
                 end(peer)
+            resident_mb = psutil.Process(daemon.pid).memory_info().rss / 1e6
             end(daemon)
+        goal_line("resident after the loads", resident_mb, 84.0, "MB")
         floor = [one["late_ms"] for one in found["timerfd"][1]]
         spread("idle Trio task with a timerfd", [late for one in floor for late in one])
         for name in LOADS:
