@@ -48,12 +48,13 @@ _log = logging.getLogger(__name__)
 
 STOP_LIMIT_S = 3.0
 """How long the wire is kept for the last stop; standstill is measured long before, or it never will be."""
-LAST_GASP_S = 8.0
-"""The process ends by force after this, before systemd's TimeoutStopSec (10 s) would kill it."""
+LAST_GASP_S = 7.0
+"""The process ends by force after this, before systemd's TimeoutStopSec (8 s) would kill it."""
 FLUSH_S = 2.0
 SIMULATION_USER = "simulation"
 
-_WIRE_POLICY = RestartPolicy(first_s=0.1, cap_s=1.0)
+# A robot may be moving while its port is away: the reopening never waits long.
+_WIRE_POLICY = RestartPolicy(first_s=0.03, cap_s=0.2)
 _LIDAR_POLICY = RestartPolicy(first_s=0.2, cap_s=2.0)
 _OUTER_POLICY = RestartPolicy(first_s=0.2, cap_s=5.0, defects_allowed=1_000_000)
 
@@ -258,12 +259,15 @@ class House:
             await self._standstill(rooms)
         report = rooms.bus.stop_report
         phase = "none" if report is None else report.phase.value
+        if rooms.bus.status.opened_ns is not None and (report is None or report.phase is not StopPhase.STANDSTILL):
+            self._exit_code = self._exit_code or ExitCode.IO
         _log.warning("last stop: %s", phase, extra={"event": "stop.last", "phase": phase})
         self._control_scope.cancel()
         wire_scope.cancel()
 
     async def _standstill(self, rooms: Rooms) -> None:
-        while rooms.bus.status.is_open:
+        """Until standstill is confirmed, also over a port that has to be reopened; at once if it never was open."""
+        while rooms.bus.status.opened_ns is not None:
             report = rooms.bus.stop_report
             if report is not None and report.phase is StopPhase.STANDSTILL:
                 # One more publication, so that the record of the stop holds its end.

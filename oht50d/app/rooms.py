@@ -15,6 +15,7 @@ from oht50d.app.paths import find_config_file
 from oht50d.clock import now_ns
 from oht50d.codec.registers import load_module_map
 from oht50d.core.actuators import Actuators, find_actuators
+from oht50d.core.map_set import check_map_set
 from oht50d.core.poll_plan import PollPlan, plan_blocks
 from oht50d.core.reaction import ReactionModel
 from oht50d.core.robot_state import RobotState, Simulation
@@ -52,8 +53,9 @@ def load_maps(config: BusConfig) -> tuple[ModuleMap, ...]:
     maps = []
     for name in config.maps:
         path = find_config_file(f"modules/{name}")
-        maps.append(load_module_map(path.read_text(encoding="utf-8"), file=str(path)))
-    return tuple(maps)
+        maps.append((str(path), load_module_map(path.read_text(encoding="utf-8"), file=str(path))))
+    check_map_set(maps)
+    return tuple(module for _, module in maps)
 
 
 def released_word(wiring: BrakeWiring) -> int | None:

@@ -17,7 +17,7 @@ from oht50d.model.bus import BusRequest
 from oht50d.model.errors import RemoteProtocolError
 
 TRIES = 3
-OPEN_LIMIT_S = 2.0
+OPEN_LIMIT_S = 5.0
 REPLY_LIMIT_S = 0.05
 
 

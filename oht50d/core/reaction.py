@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
+from oht50d.codec.rtu import silence_ns
 from oht50d.core.poll_plan import PollPlan, transaction_ns, worst_block_ns
 from oht50d.core.safety_config import SafetyConfig
 from oht50d.core.wire_schedule import WireTimes
@@ -113,5 +114,6 @@ class ReactionModel:
         return (
             Stage("scheduling of this process", SCHEDULING_NS),
             Stage("exchange under way, finished or abandoned", max(self._longest_ns(), BEGIN_LIMIT_NS + write_ns)),
+            Stage("noise on the line, three silences a frame", self.drives * 3 * silence_ns(self.baud)),
             Stage(f"stop frames of {self.drives} drives", self.drives * write_ns),
         )

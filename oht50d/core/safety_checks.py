@@ -16,6 +16,8 @@ from oht50d.model.lidar import LidarLinkState, LidarStatus
 from oht50d.model.motion import Cause, CauseCode, Direction, StopKind, StopPhase
 from oht50d.model.registers import ModuleKind
 
+SPEED_NOISE = 5
+"""Counts (of 255) by which two healthy drives may differ at any speed."""
 REOPENED_GRACE_NS = 1_000_000_000
 """After an opening the modules are asked one after the other; the vehicle is in S0 all that time."""
 
@@ -157,11 +159,15 @@ def is_wrong_way(inputs: SafetyInputs, threshold_mm_s: float) -> bool:
 
 
 def do_drives_disagree(drives: tuple[DriveFeedback, ...], ratio: float) -> bool:
-    """True if measured speeds or directions of the drives differ by more than `ratio` of full scale."""
+    """True if measured speeds differ by more than `ratio` of the faster one, or if directions or enables differ."""
     speeds = [drive.actual_speed.raw for drive in drives if drive.actual_speed is not None]
     directions = {drive.direction.raw for drive in drives if drive.direction is not None}
-    is_fast = any(speed > 0 for speed in speeds)
-    return bool(speeds) and (max(speeds) - min(speeds) > 255 * ratio or (len(directions) > 1 and is_fast))
+    enables = {drive.enable.raw for drive in drives if drive.enable is not None}
+    if not speeds:
+        return False
+    allowed = max(SPEED_NOISE, max(speeds) * ratio)
+    is_turning = max(speeds) > 0
+    return max(speeds) - min(speeds) > allowed or (is_turning and (len(directions) > 1 or len(enables) > 1))
 
 
 def is_uncommanded(drives: tuple[DriveFeedback, ...], since_ns: int) -> bool:

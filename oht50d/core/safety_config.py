@@ -45,9 +45,14 @@ def _sequence_is_complete(_: object, attribute: "Attribute[Any]", steps: tuple[S
 _WAITING = frozenset({StopStep.AWAIT_STANDSTILL, StopStep.HOLD})
 
 
-def _begins_with_a_frame(_: object, attribute: "Attribute[Any]", steps: tuple[StopStep, ...]) -> None:
-    if not steps or steps[0] in _WAITING:
-        raise ValueError(f"{attribute.name} must begin with a step that sends a frame")
+def _ramps_first(_: object, attribute: "Attribute[Any]", steps: tuple[StopStep, ...]) -> None:
+    if not steps or steps[0] is not StopStep.SETPOINT_ZERO:
+        raise ValueError(f"{attribute.name} must begin with setpoint_zero")
+
+
+def _does_not_hold(_: object, attribute: "Attribute[Any]", steps: tuple[StopStep, ...]) -> None:
+    if StopStep.HOLD in steps:
+        raise ValueError(f"{attribute.name} may not hold: only s2_steps may")
 
 
 def _never_waits(_: object, attribute: "Attribute[Any]", steps: tuple[StopStep, ...]) -> None:
@@ -64,7 +69,7 @@ class StopConfig:
     )
     s1_steps: tuple[StopStep, ...] = field(
         default=(StopStep.SETPOINT_ZERO, StopStep.AWAIT_STANDSTILL, StopStep.BRAKE_ON, StopStep.DRIVES_OFF),
-        validator=(_sequence_is_complete, _begins_with_a_frame),
+        validator=(_sequence_is_complete, _ramps_first, _does_not_hold),
     )
     s2_steps: tuple[StopStep, ...] = field(
         default=(
@@ -74,18 +79,18 @@ class StopConfig:
             StopStep.BRAKE_ON,
             StopStep.DRIVES_OFF,
         ),
-        validator=(_sequence_is_complete, _begins_with_a_frame),
+        validator=(_sequence_is_complete, _ramps_first),
     )
     read_back_limit: Duration = field(default=milliseconds(300), validator=at_most(milliseconds(300)))
     not_confirmed_after: Duration = field(default=milliseconds(500), validator=at_most(milliseconds(500)))
-    standstill_limit: Duration = field(default=milliseconds(1500), validator=at_most(milliseconds(20_000)))
-    hold: Duration = field(default=milliseconds(2000), validator=at_most(milliseconds(30_000)))
+    standstill_limit: Duration = field(default=milliseconds(1500), validator=at_most(milliseconds(5000)))
+    hold: Duration = field(default=milliseconds(2000), validator=at_most(milliseconds(10_000)))
     standstill_mm_s: float = field(default=10.0, validator=(_POSITIVE, validators.le(20.0)))
     standstill_hold: Duration = field(
         default=milliseconds(100), validator=between(milliseconds(100), milliseconds(1000))
     )
     repeat_interval: Duration = field(default=milliseconds(40), validator=between(milliseconds(10), milliseconds(100)))
-    assumed_deceleration_mm_s2: float = field(default=200.0, validator=_POSITIVE)
+    assumed_deceleration_mm_s2: float = field(default=200.0, validator=(_POSITIVE, validators.le(2000.0)))
 
 
 @frozen(kw_only=True)

@@ -15,6 +15,9 @@ from oht50d.core.stop_frames import StopFrame, StopItem, stop_items
 from oht50d.model.bus import ExchangeResult, ReadReply
 from oht50d.model.motion import Cause, CauseCode, StopKind, StopPhase, StopReport
 
+MOVING_AGAIN = 3.0
+"""Times the standstill threshold at which a carriage that stood counts as moving again."""
+
 
 @frozen
 class MotionFeedback:
@@ -121,7 +124,9 @@ class StopSequencer:
             self._begin(StopKind.S0, causes, now_ns, before=None).is_judged = False
             return
         if self.is_judged:
-            self.trip(StopKind.S0, causes, now_ns)
+            # A stop that the port did not live to see confirmed concerns people.
+            lost = Cause(CauseCode.STOP_UNVERIFIED, now_ns, "the port was lost during the stop")
+            self.trip(StopKind.S0, (lost, *causes), now_ns)
         self.repeat(now_ns)
 
     def repeat(self, now_ns: int) -> None:
@@ -135,7 +140,10 @@ class StopSequencer:
         for item in run.items:
             item.start_again()
         if run.is_done:
-            run.limits_from_ns = now_ns
+            # Nothing that was confirmed before speaks for the frames that go out now.
+            run.limits_from_ns = run.detected_ns = now_ns
+            run.first_frame_ns = run.output_zero_ns = None
+            run.is_not_confirmed = False
         run.position = 0
         run.started_ns = now_ns
         run.step_entered_ns = run.evidence_from_ns = run.still_since_ns = run.standstill_ns = None
@@ -304,6 +312,7 @@ class StopSequencer:
     def _judge_standstill(self, run: _Run, feedback: MotionFeedback, now_ns: int) -> None:
         """Stillness must be shown by readings asked for at least `standstill_hold` apart: one reading is not enough."""
         if run.standstill_ns is not None:
+            self._watch_hold(run, feedback, now_ns)
             return
         requested_ns = self._still_reading_ns(run, feedback)
         if requested_ns is None:
@@ -313,6 +322,13 @@ class StopSequencer:
         elif requested_ns - run.still_requested_ns >= self._config.standstill_hold.ns:
             # The time told is when the stillness began, not when it had lasted long enough.
             run.standstill_ns = run.still_since_ns
+
+    def _watch_hold(self, run: _Run, feedback: MotionFeedback, now_ns: int) -> None:
+        """A standstill that is held by setpoint is monitored: what moves again gets S0 (SAFETY.md, S2)."""
+        velocity = feedback.velocity_mm_s
+        is_moving = velocity is not None and abs(velocity) > MOVING_AGAIN * self._config.standstill_mm_s
+        if run.kind < StopKind.S0 and (is_moving or feedback.are_outputs_still is False):
+            self._escalate(run, CauseCode.STOP_UNVERIFIED, now_ns)
 
     def _still_reading_ns(self, run: _Run, feedback: MotionFeedback) -> int | None:
         """When a reading that shows stillness and counts was asked for."""

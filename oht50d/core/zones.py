@@ -37,7 +37,8 @@ class ZoneConfig:
     make of the sector age.
     """
 
-    stop_mm: int = field(default=500, validator=_within(100, 2000))
+    # Below 250 mm the zone would lie in what a LiDAR cannot see (150 mm) and the shortest way to stop.
+    stop_mm: int = field(default=500, validator=_within(250, 2000))
     slow_mm: int = field(default=1000, validator=_within(200, 5000))
     watch_mm: int = field(default=2000, validator=_within(500, 10_000))
     minimum_points: int = field(default=2, validator=_within(1, 3))

@@ -30,6 +30,8 @@ GAP_LIMIT_NS = 50_000_000
 """Loop gap beyond which input is thrown away (SAFETY.md, Permits)."""
 MAX_NOISE_WAITS = 20
 """Bound on waiting for a babbling line: 20 silences (35 ms at 115200), then the frame goes out all the same."""
+STOP_NOISE_WAITS = 3
+"""The same bound while a stop is under way: its frames do not wait for a babbler."""
 
 
 @frozen(kw_only=True)
@@ -95,6 +97,8 @@ class FieldBus:
         self._pending_scope: trio.CancelScope | None = None
         self._pending_begins_ns = 0
         self._pending_has_begun = False
+        self._pending_rest_ns = 0
+        self._may_abandon = False
         self._line_free_ns = 0
         self._is_dirty = True
         self._must_drain = False
@@ -224,7 +228,9 @@ class FieldBus:
         await link.send_all(adu)
         ends_ns = sent_ns + len(adu) * self._character_ns
         self._pending_begins_ns = ends_ns + self._silence_ns + BEGIN_LIMIT_NS
-        self._pending_has_begun = not slot.may_be_abandoned
+        self._pending_has_begun = False
+        self._pending_rest_ns = reply_length(slot.request) * self._character_ns + self._silence_ns + BEGIN_LIMIT_NS
+        self._may_abandon = slot.may_be_abandoned
         deadline_ns = ends_ns + slot.timeout_ns + reply_length(slot.request) * self._character_ns
         reply, failure = await self._receive(link, client, deadline_ns)
         self._line_free_ns = max(self._line_free_ns if failure is None else now_ns(), ends_ns)
@@ -263,7 +269,8 @@ class FieldBus:
         is_clean = not (self._is_dirty or self._must_drain)
         lead_ns = self._timer.lead_ns if is_clean else 0
         await self._timer.wait_until_ns(self._line_free_ns + self._silence_ns - lead_ns)
-        for _ in range(MAX_NOISE_WAITS):
+        waits = STOP_NOISE_WAITS if self._schedule.sequencer.is_active else MAX_NOISE_WAITS
+        for _ in range(waits):
             if not (self._is_dirty or self._must_drain) or link.drain_input() == 0:
                 break
             self._line_free_ns = now_ns()
@@ -271,11 +278,15 @@ class FieldBus:
         self._must_drain = False
 
     def _hurry(self) -> None:
-        """A stop wants the wire: wake an idle wait, shorten a wait for a reply that has not begun."""
+        """A stop wants the wire: wake an idle wait, shorten the wait for a reply.
+
+        One that has not begun is not waited for beyond its limit; one that has begun gets the time of its characters.
+        """
         self._wake.set()
-        if self._pending_scope is not None and not self._pending_has_begun:
-            deadline_s = max(self._pending_begins_ns, now_ns()) / 1e9
-            self._pending_scope.deadline = min(self._pending_scope.deadline, deadline_s)
+        if self._pending_scope is not None and self._may_abandon:
+            at_ns = now_ns()
+            ends_ns = at_ns + self._pending_rest_ns if self._pending_has_begun else max(self._pending_begins_ns, at_ns)
+            self._pending_scope.deadline = min(self._pending_scope.deadline, ends_ns / 1e9)
 
     def _report_stop(self) -> None:
         report = self._schedule.stop_report

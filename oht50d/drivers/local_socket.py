@@ -246,6 +246,7 @@ async def _receive_line(stream: trio.SocketStream, buffer: bytearray) -> bytes |
 async def _answer(line: bytes, peer: Peer, config: LocalSocketConfig, handler: Handler) -> dict[str, object]:
     try:
         request = json.loads(line)
+        json.dumps(request, ensure_ascii=False).encode()  # a lone surrogate is legal JSON and no text
     except (ValueError, RecursionError):
         return error_reply("INVALID_COMMAND", "a line is one JSON object")
     if not isinstance(request, dict):

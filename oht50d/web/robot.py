@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
 from oht50d.clock import now_ns
 from oht50d.model.accounts import Role
@@ -10,7 +10,7 @@ from oht50d.model.errors import CommandRejected
 from oht50d.web.envelope import success
 from oht50d.web.guard import Guard, claim_of
 from oht50d.web.present_robot import status_view, why_view
-from oht50d.web.schema import ControlRequest, body_as
+from oht50d.web.schema import ControlRequest, body_as, decode_json
 from oht50d.web.stop import answer_stop
 from oht50d.web.web_ports import WebPorts
 
@@ -61,8 +61,19 @@ async def _parsed(guard: Guard) -> ControlRequest:
     try:
         return await body_as(ControlRequest, code=_CODE)
     except CommandRejected:
+        if await _asks_for_stop():
+            return ControlRequest(command="stop")
         guard.require(Role.OPERATOR)
         raise
+
+
+async def _asks_for_stop() -> bool:
+    """STOP is never refused for what else stands in its body."""
+    try:
+        document = decode_json(await request.get_data(as_text=False))
+    except CommandRejected:
+        return False
+    return isinstance(document, dict) and document.get("command") == "stop"
 
 
 def _refusal(ports: WebPorts, command: str) -> CommandRejected:

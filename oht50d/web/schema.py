@@ -125,6 +125,8 @@ def decode_json(raw: bytes | str, *, code: str = "INVALID_REQUEST") -> object:
     """Parsed JSON; raises CommandRejected with field `body`."""
     try:
         document: object = json.loads(raw)
+        # A lone surrogate is legal JSON and no text: it would fail wherever it is stored, hashed or sent back.
+        json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise invalid("body", "not JSON", code=code) from None
     return document

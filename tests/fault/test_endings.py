@@ -13,6 +13,7 @@ from robot_fixture import SimulatedRobot
 from stop_cases import moment_of, reaction_sum
 
 QUIET_S = 1.0
+POWER, LOCATION = 2, 5
 
 
 async def events_of(operator: Operator) -> list[dict[str, Any]]:
@@ -62,7 +63,7 @@ def open_deaf_client(daemon: Daemon, token: str) -> socket.socket:
     return client
 
 
-@pytest.mark.parametrize("dead", [2, 5], ids=["power_dead", "location_dead"])
+@pytest.mark.parametrize("dead", [POWER, LOCATION], ids=["power_dead", "location_dead"])
 async def test_the_stop_order_holds(dead: int, tmp_path: Path) -> None:
     """The bus stops at once and alone; neither the deaf client nor the dead module delays it; then the process ends."""
     with SimulatedRobot.start(tmp_path, "empty") as robot:
@@ -85,7 +86,8 @@ async def test_the_stop_order_holds(dead: int, tmp_path: Path) -> None:
             print(f"unit {dead} dead: first stop frame {first_ms:.1f} ms, at rest after {taken_ms:.0f} of "
                   f"{predicted.total_ms:.0f} ms, process ended with {code} after {ended_ms:.0f} ms")  # fmt: skip
             assert taken_ms <= predicted.total_ms
-            assert code == 0
+            # Without the location module standstill cannot be measured; the exit code says that it was not confirmed.
+            assert code == (0 if dead == POWER else 74)
             plant = await robot.ask({"op": "plant"})
             assert plant["brake_engaged"]
             assert not any(drive["enable"] for drive in plant["drives"])

@@ -99,7 +99,7 @@ async def test_a_reply_that_has_begun_is_waited_for(autojump_clock: MockClock) -
     def slowly(request: BusRequest, honest: Pieces) -> Pieces | None:
         if request != POSITION_BLOCK:
             return None
-        return [(3 * MS, honest[0][1][:4]), (60 * MS, honest[0][1][4:])]
+        return [(3 * MS, honest[0][1][:4]), (12 * MS, honest[0][1][4:])]
 
     async with settled(bench):
         bench.rules.append(slowly)
@@ -109,8 +109,27 @@ async def test_a_reply_that_has_begun_is_waited_for(autojump_clock: MockClock) -
         bench.bus.trip_causes(StopKind.S0, causes())
         sent_ns, frame = await next_sent(bench, ends_ns)
         assert frame == DRIVE_1_OFF
-        assert ends_ns + 60 * MS + SILENCE_NS - 100 <= sent_ns <= ends_ns + 60 * MS + 2 * SILENCE_NS
+        assert ends_ns + 12 * MS + SILENCE_NS - 100 <= sent_ns <= ends_ns + 12 * MS + 2 * SILENCE_NS
         assert len(bench.words_of(DOCK, 0x30)) == published + 1
+
+
+async def test_a_reply_that_stalls_after_its_first_bytes_does_not_hold_a_stop(autojump_clock: MockClock) -> None:
+    """It gets the time of its characters, the silence and ten milliseconds; then the stop goes out."""
+    bench = make_bench((25, 200, 200, 1000))
+
+    def stalled(request: BusRequest, honest: Pieces) -> Pieces | None:
+        return [(3 * MS, honest[0][1][:4])] if request == POSITION_BLOCK else None
+
+    async with settled(bench):
+        bench.rules.append(stalled)
+        ends_ns = await sent_again(bench, POSITION_BLOCK)
+        published = len(bench.words_of(DOCK, 0x30))
+        await trio.sleep_until((ends_ns + 5 * MS) / 1e9)
+        bench.bus.trip_causes(StopKind.S0, causes())
+        sent_ns, frame = await next_sent(bench, ends_ns)
+        assert frame == DRIVE_1_OFF
+        assert sent_ns <= ends_ns + 5 * MS + 10 * MS + 3 * MS + 4 * SILENCE_NS
+        assert len(bench.words_of(DOCK, 0x30)) == published
 
 
 async def test_an_exchange_of_a_stop_is_not_given_up_for_another_stop(autojump_clock: MockClock) -> None:

@@ -140,6 +140,19 @@ async def test_control_stop_needs_no_login(autojump_clock, house, client) -> Non
     assert house.commander.stops == [(None, "http")]
 
 
+async def test_control_stop_is_not_refused_for_what_else_it_says(autojump_clock, house, client) -> None:
+    response = await client.post(CONTROL, json={"command": "stop", "parameters": 7, "foo": 1})
+    assert response.status_code == 200
+    assert len(house.commander.stops) == 1
+
+
+async def test_a_lone_surrogate_is_no_text(autojump_clock, house, client) -> None:
+    body = b'{"username": "ann", "password": "\\ud800"}'
+    response = await client.post("/api/v1/auth/login", data=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+    assert (await response.get_json())["error"]["details"]["field"] == "body"
+
+
 async def test_arm_and_disarm_carry_the_claim(autojump_clock, house, client) -> None:
     armed = await client.post(
         CONTROL, headers=house.headers(), json={"command": "arm", "boot_id": BOOT_ID, "epoch": 1, "force": True}

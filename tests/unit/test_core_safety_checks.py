@@ -264,8 +264,11 @@ def test_wrong_way(velocity: float | None, direction: int, expected: bool) -> No
     ("one", "two", "expected"),
     [
         ({"speed": 100}, {"speed": 100}, False),
-        ({"speed": 63}, {"speed": 0}, False),
-        ({"speed": 64}, {"speed": 0}, True),
+        ({"speed": 100}, {"speed": 76}, False),
+        ({"speed": 100}, {"speed": 74}, True),
+        ({"speed": 10}, {"speed": 5}, False),
+        ({"speed": 10}, {"speed": 4}, True),
+        ({"speed": 10}, {"speed": 0}, True),
         ({"speed": 8, "direction": 1}, {"speed": 8, "direction": 2}, True),
         ({"speed": 0, "direction": 1}, {"speed": 0, "direction": 2}, False),
     ],

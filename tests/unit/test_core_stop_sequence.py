@@ -73,6 +73,22 @@ def test_s2_holds_at_standstill_before_it_brakes() -> None:
     assert sequence.report.outcome is CommandOutcome.VERIFIED
 
 
+@pytest.mark.parametrize("is_creeping", [False, True], ids=["velocity", "outputs"])
+def test_what_moves_again_during_the_hold_gets_s0(is_creeping: bool) -> None:
+    """A monitored standstill is monitored until the brake is on."""
+    sequence = tripped(S2, CauseCode.JOG_RELEASED)
+    sequence.come_to_rest()
+    sequence.run(600)
+    assert sequence.report.standstill_ns is not None
+    if is_creeping:
+        sequence.are_still = False
+    else:
+        sequence.velocity_mm_s = 31.0
+    sequence.run(30)
+    assert sequence.report.kind is S0
+    assert CauseCode.STOP_UNVERIFIED in {found.code for found in sequence.report.causes}
+
+
 def test_the_order_is_site_data() -> None:
     sequence = Sequence(StopConfig(s0_steps=(StopStep.BRAKE_ON, StopStep.DRIVES_OFF)))
     sequence.trip(S0)

@@ -100,4 +100,14 @@ async function start() {
   setTimeout(readEvents, 500);
 }
 
+// The link may be pasted into a tab that shows the page already: then only the fragment changes.
+window.addEventListener("hashchange", async () => {
+  try {
+    await signInByLink();
+    await resume();
+  } catch (error) {
+    change({ notice: error.message });
+  }
+});
+
 start();
