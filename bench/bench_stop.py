@@ -32,15 +32,15 @@ SECONDS = 10.0 if IS_QUICK else 34.0
 
 
 def press_stop(port: int) -> None:
-    """STOP over HTTP for each line of standard input; prints when it was sent."""
-    connection = socket.create_connection(("127.0.0.1", port))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    """STOP over HTTP for each line of standard input, each on a connection of its own; prints when it was sent."""
     request = b"POST /api/v1/robot/emergency-stop HTTP/1.1\r\nHost: bench\r\nContent-Length: 0\r\n\r\n"
     for _ in sys.stdin:
-        sent_ns = time.monotonic_ns()
-        connection.sendall(request)
-        if not connection.recv(65_536):
-            raise RuntimeError("the daemon has hung up")
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sent_ns = time.monotonic_ns()
+            connection.sendall(request)
+            if not connection.recv(65_536):
+                raise RuntimeError("the daemon has hung up")
         print(json.dumps({"sent_ns": sent_ns}), flush=True)
 
 
