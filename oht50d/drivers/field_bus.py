@@ -198,8 +198,8 @@ class FieldBus:
             # Silence first: the schedule is asked when the frame is about to go and nothing is awaited after that, so
             # that no frame outlives a stop or its permit while the line has to be quiet.
             await self._keep_silence(link)
-            # Trio runs what is ready in random order: one turn more, so that the guardian, woken by the last reply before
-            # this task was, has judged it before the next frame is chosen.
+            # Trio runs what is ready in random order: one turn more, so that the guardian, woken by the last reply
+            # before this task was, has judged it before the next frame is chosen.
             await trio.lowlevel.checkpoint()
             step = self._schedule.next(now_ns())
             self._report_stop()
