@@ -15,8 +15,8 @@ _CLOCK_MONOTONIC = 1
 _TFD_NONBLOCK = os.O_NONBLOCK
 _TFD_CLOEXEC = os.O_CLOEXEC
 
-LEAD_NS = 300_000
-"""Waking up takes 40 to 130 us in a virtual machine, choosing a frame about 150 us (`bench/bench_wire.py`)."""
+LEAD_NS = 350_000
+"""Waking up takes 40 to 130 us in a virtual machine; a turn of the loop, the choice and the encoding about 200 us."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
