@@ -58,11 +58,11 @@ def robot_blueprint(ports: WebPorts, guard: Guard) -> Blueprint:
 
 async def _parsed(guard: Guard) -> ControlRequest:
     """The order; a body that cannot be read is refused after the login was checked, so that strangers learn nothing."""
+    if await _asks_for_stop():
+        return ControlRequest(command="stop")
     try:
         return await body_as(ControlRequest, code=_CODE)
     except CommandRejected:
-        if await _asks_for_stop():
-            return ControlRequest(command="stop")
         guard.require(Role.OPERATOR)
         raise
 
