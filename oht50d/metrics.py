@@ -167,6 +167,8 @@ TABLE: tuple[MetricRow, ...] = (
               lambda s, _: _one(s.wire.transactions)),
     MetricRow("oht50_bus_early_frames_total", _C, "Frames that came before they were due", (),
               lambda s, _: _one(s.wire.early_frames)),
+    MetricRow("oht50_bus_unexpected_bytes_total", _C, "Bytes that came after a complete reply", (),
+              lambda s, _: _one(s.wire.unexpected_bytes)),
     MetricRow("oht50_bus_requests_total", _C, "Requests by module", _M, _per_module(lambda m, _: m.counters.requests)),
     MetricRow("oht50_bus_timeouts_total", _C, "Requests without a reply", _M,
               _per_module(lambda m, _: m.counters.timeouts)),

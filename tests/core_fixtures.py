@@ -40,7 +40,7 @@ from oht50d.model.motion import (
     StopPhase,
     StopReport,
 )
-from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap
+from oht50d.model.registers import BlockReadings, DataType, ModuleKind, ModuleMap
 from oht50d.model.snapshot import WireStatus
 
 MODULES = Path(__file__).parents[1] / "config" / "modules"
@@ -201,7 +201,11 @@ class KernelBench:
         return self
 
     def press(self, demand: MotionDemand = FORWARD, holder: str = "ann") -> Decision:
-        assert self.kernel.lease.press(holder, demand, self.now_ns)
+        """The button goes down and its first nonce is echoed at once."""
+        lease = self.kernel.lease
+        assert lease.press(holder, demand, self.now_ns)
+        assert lease.nonce is not None
+        assert lease.renew(holder, lease.nonce, self.now_ns)
         return self.step()
 
     def drive_on(self, milliseconds: int = 50, demand: MotionDemand = FORWARD) -> Decision:
@@ -253,6 +257,9 @@ class Slaves:
         self.noisy: set[int] = set()
         self.refusing: set[int] = set()
         self.deaf_writes: set[int] = set()
+        self.dirt = 0
+        """What every 8-bit register leaves in its high byte."""
+        self._bytes = {(m.address, s.address) for m in maps for s in m.registers if s.data_type is DataType.UINT8}
         for module in maps:
             for spec in module.registers:
                 self.words[module.address, spec.address] = spec.default or 0
@@ -268,12 +275,16 @@ class Slaves:
             return ExceptionReply(request.unit, 3, 2)
         if isinstance(request, ReadRegisters):
             span = range(request.address, request.address + request.count)
-            return ReadReply(request.unit, tuple(self.words.get((request.unit, a), 0) for a in span))
+            return ReadReply(request.unit, tuple(self._word(request.unit, address) for address in span))
         words = (request.word,) if isinstance(request, WriteRegister) else request.words
         if request.unit not in self.deaf_writes:
             self.words |= {(request.unit, request.address + i): word for i, word in enumerate(words)}
         word = request.word if isinstance(request, WriteRegister) else None
         return WriteReply(request.unit, request.address, len(words), word)
+
+    def _word(self, unit: int, address: int) -> int:
+        dirt = self.dirt if (unit, address) in self._bytes else 0
+        return self.words.get((unit, address), 0) | dirt
 
 
 class WireBench:

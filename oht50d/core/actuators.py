@@ -9,12 +9,15 @@ from attrs import frozen
 
 from oht50d.model.bus import ReadRegisters, WriteRegister, WriteRegisters
 from oht50d.model.errors import ConfigError
-from oht50d.model.registers import ModuleKind, ModuleMap
+from oht50d.model.registers import DataType, ModuleKind, ModuleMap, RegisterSpec
 
 
 @frozen
 class Drive:
-    """One drive: bus unit and register addresses of its roles."""
+    """One drive: bus unit and register addresses of its roles.
+
+    `output_masks` are the bits that count in what enable, setpoint and linear input read back as.
+    """
 
     number: int
     unit: int
@@ -23,6 +26,7 @@ class Drive:
     linear_input: int
     direction: int
     mode: int
+    output_masks: tuple[int, int, int] = (0xFFFF, 0xFFFF, 0xFFFF)
 
     def output(self, *, enable: bool, setpoint: int, linear_input: int) -> WriteRegisters:
         """Enable, setpoint and linear input in one FC16."""
@@ -38,11 +42,15 @@ class Drive:
 
 @frozen
 class Brake:
-    """The brake relay: unit and register; `released_word` is the word that releases it, None if unknown."""
+    """The brake relay: unit and register; `released_word` is the word that releases it, None if unknown.
+
+    `mask` are the bits that count in its read-back.
+    """
 
     unit: int
     register: int
     released_word: int | None
+    mask: int = 0xFFFF
 
     def release(self) -> WriteRegister | None:
         return None if self.released_word is None else WriteRegister(self.unit, self.register, self.released_word)
@@ -83,7 +91,7 @@ def find_actuators(maps: Iterable[ModuleMap], *, released_word: int | None) -> A
     timeout = travel.by_role.get("drive.communication_timeout")
     return Actuators(
         drives=drives,
-        brake=Brake(safety.address, brake.address, released_word),
+        brake=Brake(safety.address, brake.address, released_word, _mask(brake)),
         timeout_unit=None if timeout is None else travel.address,
         timeout_register=None if timeout is None else timeout.address,
     )
@@ -108,21 +116,24 @@ def _refuse_strays(maps: tuple[ModuleMap, ...], travel: ModuleMap, safety: Modul
 
 
 def _drive(travel: ModuleMap, number: int) -> Drive:
-    def address(name: str) -> int:
+    def spec(name: str) -> RegisterSpec:
         role = f"drive.{number}.{name}"
         if role not in travel.by_role:
             why = "an actuator without this stop role is refused"
             raise ConfigError(role, why, expected=f"a register with role {role}")
-        return travel.by_role[role].address
+        return travel.by_role[role]
+
+    enable, setpoint, linear_input = spec("enable"), spec("setpoint"), spec("linear_input")
 
     drive = Drive(
         number,
         travel.address,
-        address("enable"),
-        address("setpoint"),
-        address("linear_input"),
-        address("direction"),
-        address("mode"),
+        enable.address,
+        setpoint.address,
+        linear_input.address,
+        spec("direction").address,
+        spec("mode").address,
+        (_mask(enable), _mask(setpoint), _mask(linear_input)),
     )
     if (drive.setpoint, drive.linear_input) != (drive.enable + 1, drive.enable + 2):
         raise ConfigError(
@@ -131,3 +142,8 @@ def _drive(travel: ModuleMap, number: int) -> Drive:
             found=f"{drive.enable:#06x}, {drive.setpoint:#06x}, {drive.linear_input:#06x}",
         )  # fmt: skip
     return drive
+
+
+def _mask(spec: RegisterSpec) -> int:
+    """Which bits of the word are the value: an 8-bit register says nothing about its high byte (CONFLICTS.md)."""
+    return 0xFF if spec.data_type is DataType.UINT8 else 0xFFFF

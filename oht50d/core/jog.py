@@ -17,8 +17,9 @@ class LeaseState(enum.Enum):
 class JogLease:
     """One lease at a time. A nonce is issued each `nonce_interval`; only an echo of the newest one extends.
 
-    The lease ends `lease` after the *issue* of the newest echoed nonce, so bytes that were held up somewhere cannot
-    keep a robot moving.
+    A press alone moves nothing: the demand begins with the first echo, so that a link without a way back never starts
+    a robot. The lease ends `lease` after the *issue* of the newest echoed nonce, so bytes that were held up somewhere
+    cannot keep a robot moving.
     """
 
     def __init__(self, config: JogConfig) -> None:
@@ -30,6 +31,7 @@ class JogLease:
         self._nonce = 0
         self._issued_ns = 0
         self._expires_ns = 0
+        self._is_echoed = False
 
     @property
     def state(self) -> LeaseState:
@@ -57,6 +59,7 @@ class JogLease:
         self._presses += 1
         self._holder = holder
         self._demand = demand
+        self._is_echoed = False
         self._issue(now_ns)
         self._expires_ns = now_ns + self._config.lease.ns
         return True
@@ -66,6 +69,7 @@ class JogLease:
         self.tick(now_ns)
         if self._state is not LeaseState.HELD or holder != self._holder or nonce != self._nonce:
             return False
+        self._is_echoed = True
         self._expires_ns = self._issued_ns + self._config.lease.ns
         return True
 
@@ -94,9 +98,9 @@ class JogLease:
             self._issue(now_ns)
 
     def demand(self, now_ns: int) -> MotionDemand | None:
-        """What the holder asks for right now; None unless the lease is held and fresh."""
+        """What the holder asks for right now; None unless the lease is held, fresh and echoed at least once."""
         self.tick(now_ns)
-        return self._demand if self._state is LeaseState.HELD else None
+        return self._demand if self._state is LeaseState.HELD and self._is_echoed else None
 
     def _issue(self, now_ns: int) -> None:
         self._nonce += 1

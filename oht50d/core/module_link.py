@@ -2,6 +2,7 @@
 
 from attrs import define
 
+from oht50d.codec.registers import raw_of_word
 from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure
 from oht50d.model.registers import BlockReadings, ModuleMap
 from oht50d.model.snapshot import ModuleCounters
@@ -89,7 +90,7 @@ class ModuleLink:
 
     def identify(self, block: BlockReadings) -> bool:
         """Judge the block with the type code; True if it is the module that the map is for."""
-        words = {spec.role: word for spec, word in zip(block.block.specs, block.words, strict=True)}
+        words = {spec.role: raw_of_word(spec, word) for spec, word in zip(block.block.specs, block.words, strict=True)}
         found = words.get("identity.type")
         self.is_identified = found == self.module.type_code
         if not self.is_identified:

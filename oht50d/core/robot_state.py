@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
+from oht50d.codec.registers import raw_of_word
 from oht50d.core.actuators import Actuators
 from oht50d.core.inputs import DriveFeedback, ModuleInput, SafetyInputs
 from oht50d.core.module_link import ModuleLink
@@ -67,7 +68,7 @@ class RobotState:
         self._seen.add(block.kind)
         for spec, word in zip(block.specs, readings.words, strict=True):
             if spec.role == "module.error":
-                self._errors[block.kind] = word
+                self._errors[block.kind] = raw_of_word(spec, word)
         return self._roles.apply(readings)
 
     def apply_sectors(self, reports: Sequence[SectorReport]) -> None:

@@ -2,12 +2,16 @@
 
 from attrs import frozen
 
-from oht50d.model.registers import BlockReadings, Quality, RegisterValue
+from oht50d.codec.registers import raw_of_word
+from oht50d.model.registers import BlockReadings, Quality, RegisterSpec, RegisterValue
 
 
 @frozen
 class RoleReading:
-    """A role's last value; `is_usable` is False outside its range or code list."""
+    """A role's last value; `is_usable` is False outside its range or code list.
+
+    `raw` is the number without what its type leaves open: dirt in the high byte of an 8-bit register is not in it.
+    """
 
     value: RegisterValue
     raw: int
@@ -24,7 +28,7 @@ class RoleTable:
 
     def __init__(self) -> None:
         self._readings: dict[str, RoleReading] = {}
-        self._indices: dict[tuple[int, int], tuple[tuple[int, str], ...]] = {}
+        self._indices: dict[tuple[int, int], tuple[tuple[int, RegisterSpec, str], ...]] = {}
 
     def apply(self, block: BlockReadings) -> tuple[str, ...]:
         """Store the roles of one reply; the roles that it carried are returned."""
@@ -32,17 +36,17 @@ class RoleTable:
         indices = self._indices.get(place)
         if indices is None:
             specs = enumerate(block.block.specs)
-            indices = tuple((index, spec.role) for index, spec in specs if spec.role is not None)
+            indices = tuple((index, spec, spec.role) for index, spec in specs if spec.role is not None)
             self._indices[place] = indices
-        for index, role in indices:
+        for index, spec, role in indices:
             self._readings[role] = RoleReading(
                 block.values[index],
-                block.words[index],
+                raw_of_word(spec, block.words[index]),
                 block.requested_ns,
                 block.received_ns,
                 block.qualities[index] is Quality.GOOD,
             )
-        return tuple(role for _, role in indices)
+        return tuple(role for _, _, role in indices)
 
     def get(self, role: str) -> RoleReading | None:
         return self._readings.get(role)

@@ -122,6 +122,9 @@ class SafetyConfig:
     wrong_way_mm_s: float = field(default=30.0, validator=(_POSITIVE, validators.le(100.0)))
     disagreement_ratio: float = field(default=0.25, validator=(_POSITIVE, validators.le(0.5)))
     disagreement_time: Duration = field(default=milliseconds(300), validator=at_most(milliseconds(1000)))
+    no_motion_time: Duration = field(
+        default=milliseconds(500), validator=between(milliseconds(200), milliseconds(1000))
+    )
     reset_hold: Duration = field(default=milliseconds(1000), validator=between(milliseconds(1000), milliseconds(5000)))
     stop: StopConfig = field(factory=StopConfig)
     jog: JogConfig = field(factory=JogConfig)

@@ -11,10 +11,10 @@ from oht50d.core.failsafes import FAILSAFES, Latching, by_severity, stop_kind
 from oht50d.core.inputs import SafetyInputs
 from oht50d.core.jog import JogLease, LeaseState
 from oht50d.core.latch import Latch
-from oht50d.core.reset_button import HoldButton
+from oht50d.core.motion_watch import MotionWatch
+from oht50d.core.reset_button import HoldButton, Press
 from oht50d.core.safety_checks import (
     Moment,
-    do_drives_disagree,
     evaluate_drives,
     evaluate_evidence,
     evaluate_lidar,
@@ -25,8 +25,6 @@ from oht50d.core.safety_checks import (
     evaluate_stop,
     evaluate_wire,
     is_fresh,
-    is_uncommanded,
-    is_wrong_way,
 )
 from oht50d.core.safety_config import SafetyConfig
 from oht50d.core.state_machine import MachineEvent, next_state
@@ -44,9 +42,6 @@ from oht50d.model.motion import (
     StopPhase,
 )
 
-SETTLE_NS = 300_000_000
-"""Readings asked for within this time after the drives were let go may still show them switched on."""
-
 BUTTON_AGE_NS = 500_000_000
 """The reset button is read five times a second; an older level is unknown."""
 RESETTABLE = frozenset({MachineState.SAFE, MachineState.ESTOP, MachineState.FAULT})
@@ -62,13 +57,11 @@ class SafetyKernel:
         self.zones = ZoneMonitor(config.zones)
         self.authority = AuthorityDesk(boot_id)
         self.state = MachineState.BOOT
+        self._watch = MotionWatch(config, now_ns)
         self._button = HoldButton(config.reset_hold.ns)
         self._sequence = 0
         self._last_step_ns = now_ns
         self._floor_ns = now_ns
-        self._unenergised_since_ns = now_ns
-        self._disagreeing_since_ns: int | None = None
-        self._wrong_way_seen: set[int] = set()
         self._held_since: dict[tuple[CauseCode, str], int] = {}
         self._present: tuple[Cause, ...] = ()
         self._is_at_rest = False
@@ -86,7 +79,8 @@ class SafetyKernel:
         before_ns = self._last_step_ns
         has_gap = self._note_gap(now_ns)
         demand = self.lease.demand(now_ns)
-        self._is_at_rest = not self._is_in_motion(inputs)
+        self._watch.observe(inputs, now_ns)
+        self._is_at_rest = not self._watch.is_in_motion(inputs)
         is_active = demand is not None or not self._is_at_rest
         moment = Moment(now_ns, is_active, self._floor_ns, before_ns)
         view = self.zones.evaluate(self._direction(inputs, demand), now_ns, inputs.lidar.turn_period_ns)
@@ -165,7 +159,7 @@ class SafetyKernel:
             evaluate_safety_module(inputs, moment),
             evaluate_drives(inputs, moment),
             evaluate_speed(inputs, limit_mm_s, moment),
-            self._evaluate_history(inputs, moment),
+            self._watch.evaluate(inputs, moment.now_ns, is_active=moment.is_active),
             evaluate_lidar(inputs, view, config.zones.link_silence.ns, moment),
             evaluate_stop(inputs, moment),
             evaluate_evidence(inputs, moment),
@@ -173,34 +167,10 @@ class SafetyKernel:
         )
         return [cause for check in checks for cause in check]
 
-    def _evaluate_history(self, inputs: SafetyInputs, moment: Moment) -> Iterable[Cause]:
-        """Judgements that need more than one reading."""
-        now_ns = moment.now_ns
-        if inputs.is_energised or inputs.is_stop_active:
-            self._unenergised_since_ns = now_ns
-        elif is_uncommanded(inputs.drives, self._unenergised_since_ns + SETTLE_NS):
-            yield Cause(CauseCode.UNCOMMANDED, now_ns, "a drive reads back as enabled")
-        if moment.is_active and do_drives_disagree(inputs.drives, self._config.disagreement_ratio):
-            since_ns = self._disagreeing_since_ns = self._disagreeing_since_ns or now_ns
-            if now_ns - since_ns > self._config.disagreement_time.ns:
-                yield Cause(CauseCode.DRIVES_DISAGREE, now_ns, self._speeds(inputs))
-        else:
-            self._disagreeing_since_ns = None
-        if inputs.is_energised and inputs.velocity is not None and is_wrong_way(inputs, self._config.wrong_way_mm_s):
-            self._wrong_way_seen.add(inputs.velocity.received_ns)
-            if len(self._wrong_way_seen) >= 2:
-                yield Cause(CauseCode.WRONG_WAY, now_ns, f"{inputs.velocity.value} mm/s measured")
-        else:
-            self._wrong_way_seen.clear()
-
     def _evaluate_press(self, inputs: SafetyInputs, demand: MotionDemand | None, now_ns: int) -> Iterable[Cause]:
         """A button let go and pressed again between two steps has been released: its S2 comes first."""
         if inputs.is_energised and demand is not None and self.lease.presses != self._driven_press:
             yield Cause(CauseCode.JOG_RELEASED, now_ns, "pressed again before the stop")
-
-    def _speeds(self, inputs: SafetyInputs) -> str:
-        parts = [f"drive {d.number}: {d.actual_speed.raw}" for d in inputs.drives if d.actual_speed is not None]
-        return ", ".join(parts)
 
     def _note_gap(self, now_ns: int) -> bool:
         """True if this process was not running for longer than the limit; inputs older than now do not count."""
@@ -215,13 +185,6 @@ class SafetyKernel:
     def floor_ns(self) -> int:
         """Inputs requested before this moment do not count for a new permit."""
         return self._floor_ns
-
-    def _is_in_motion(self, inputs: SafetyInputs) -> bool:
-        """Energised, stopping, or measured to move. An S2 at standstill holds enabled drives and a released brake, so
-        a stop counts until all its frames are read back."""
-        velocity = inputs.velocity
-        is_rolling = velocity is not None and abs(float(velocity.value)) > 3 * self._config.stop.standstill_mm_s
-        return inputs.is_energised or inputs.is_stop_judged or is_rolling
 
     def _direction(self, inputs: SafetyInputs, demand: MotionDemand | None) -> Direction | None:
         if demand is not None:
@@ -335,8 +298,8 @@ class SafetyKernel:
         self.authority.drop()
         return cleared
 
-    def observe_button(self, inputs: SafetyInputs, now_ns: int) -> bool:
-        """True once when the physical reset button is let go after its hold time."""
+    def observe_button(self, inputs: SafetyInputs, now_ns: int) -> Press | None:
+        """A press of the physical reset button when it is over; it counts if `Press.refusal` is empty."""
         reading = inputs.reset_button
         is_known = reading is not None and is_fresh(reading, now_ns, BUTTON_AGE_NS)
         return self._button.observe(reading.raw != 0 if reading is not None and is_known else None, now_ns)

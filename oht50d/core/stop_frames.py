@@ -26,6 +26,7 @@ class StopItem:
     write: BusRequest
     read: ReadRegisters
     expected: tuple[int, ...]
+    masks: tuple[int, ...]
     drive: int | None = None
     attempts: int = 0
     silences: int = 0
@@ -41,6 +42,10 @@ class StopItem:
         """The read-back once the write was echoed, the write itself before."""
         return StopFrame(self.read, self.step, is_read_back=True) if self.is_echoed else self.write_frame()
 
+    def is_shown_by(self, words: tuple[int, ...]) -> bool:
+        """True if a read-back says what was written; bits that a register's type leaves open do not count."""
+        return tuple(word & mask for word, mask in zip(words, self.masks, strict=True)) == self.expected
+
     def start_again(self) -> None:
         """Nothing that was sent or read before counts any more."""
         self.is_echoed = self.is_verified = False
@@ -53,7 +58,14 @@ def stop_items(step: StopStep, actuators: Actuators) -> list[StopItem]:
     match step:
         case StopStep.SETPOINT_ZERO:
             return [
-                StopItem(step, drive.demand_zero(), ReadRegisters(drive.unit, drive.setpoint, 2), (0, 0), drive.number)
+                StopItem(
+                    step,
+                    drive.demand_zero(),
+                    ReadRegisters(drive.unit, drive.setpoint, 2),
+                    (0, 0),
+                    drive.output_masks[1:],
+                    drive.number,
+                )
                 for drive in actuators.drives
             ]
         case StopStep.DRIVES_OFF:
@@ -63,13 +75,14 @@ def stop_items(step: StopStep, actuators: Actuators) -> list[StopItem]:
                     drive.output(enable=False, setpoint=0, linear_input=0),
                     drive.read_output(),
                     (0, 0, 0),
+                    drive.output_masks,
                     drive.number,
                 )
                 for drive in actuators.drives
             ]
         case StopStep.BRAKE_ON:
             brake = actuators.brake
-            return [StopItem(step, brake.apply(), brake.read(), (brake.apply().word,))]
+            return [StopItem(step, brake.apply(), brake.read(), (brake.apply().word,), (brake.mask,))]
         case StopStep.AWAIT_STANDSTILL | StopStep.HOLD:
             return []
     assert_never(step)

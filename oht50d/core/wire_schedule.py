@@ -174,6 +174,10 @@ class WireSchedule:
                 assert_never(slot.purpose)
         return None
 
+    def note_unexpected(self, unit: int, now_ns: int) -> None:
+        """Bytes came that nobody waits for, most likely of `unit`: a reply that is late or comes twice."""
+        self._fence.unexpected(unit, now_ns)
+
     # -- slots by rank
 
     def _stop_slot(self, now_ns: int) -> Slot | None:
@@ -202,14 +206,24 @@ class WireSchedule:
         return None
 
     def _urgent_poll(self, now_ns: int) -> Slot | None:
-        """The safety block when it is due; motor and position when they are past their deadline."""
+        """The safety block when it is due; motor and position when they are past their deadline.
+
+        One that looks like the exchange just made waits for another frame in between.
+        """
         block = self._due_block(now_ns)
         if block is None or block.poll is not PollClass.SAFETY:
-            block = self._plan.next_overdue(now_ns, is_moving=self._is_moving, skip_units=self._skipped(now_ns))
+            skipped = self._skipped(now_ns)
+            block = self._plan.next_overdue(now_ns, is_moving=self._is_moving, skip_units=skipped)
+            if block is not None and self._fence.follows_itself(_read(block), now_ns):
+                skipped |= {block.unit}
+                block = self._plan.next_overdue(now_ns, is_moving=self._is_moving, skip_units=skipped)
         return None if block is None else self._polled(block, now_ns)
 
     def _poll_slot(self, now_ns: int) -> Slot | None:
+        """What is due; a block that looks like the exchange just made lets another module go first."""
         block = self._due_block(now_ns)
+        if block is not None and self._fence.follows_itself(_read(block), now_ns):
+            block = self._due_block(now_ns, but_not=block.unit) or block
         return None if block is None else self._polled(block, now_ns)
 
     def _motion_slot(self, now_ns: int) -> Slot | None:
@@ -238,8 +252,8 @@ class WireSchedule:
 
     # -- helpers
 
-    def _due_block(self, now_ns: int) -> RegisterBlock | None:
-        return self._plan.next_block(now_ns, is_moving=self._is_moving, skip_units=self._skipped(now_ns))
+    def _due_block(self, now_ns: int, but_not: int = 0) -> RegisterBlock | None:
+        return self._plan.next_block(now_ns, is_moving=self._is_moving, skip_units=self._skipped(now_ns) | {but_not})
 
     def _skipped(self, now_ns: int) -> frozenset[int]:
         return frozenset(
@@ -253,7 +267,7 @@ class WireSchedule:
         return self._read_slot(block, Purpose.POLL, now_ns, timeout_ns)
 
     def _read_slot(self, block: RegisterBlock, purpose: Purpose, now_ns: int, timeout_ns: int) -> Slot | None:
-        from_block = Slot(ReadRegisters(block.unit, block.first, block.count), purpose, timeout_ns, block=block)
+        from_block = Slot(_read(block), purpose, timeout_ns, block=block)
         slot = self._fenced(from_block, now_ns)
         if slot is not None and slot.purpose is not Purpose.FENCE:
             self._plan.mark_sent(block, now_ns)
@@ -261,7 +275,7 @@ class WireSchedule:
 
     def _fenced(self, slot: Slot, now_ns: int) -> Slot | None:
         """The slot, or the probe that must come before it, or None if the unit must stay quiet."""
-        if self._fence.is_free(slot.request, now_ns):
+        if self._fence.is_free(slot.request, now_ns) and not self._fence.follows_itself(slot.request, now_ns):
             return slot
         probe = self._fence.probe(slot.request.unit, now_ns)
         if probe is None:
@@ -270,6 +284,7 @@ class WireSchedule:
         return Slot(probe, Purpose.FENCE, slot.timeout_ns)
 
     def _record_fence(self, request: BusRequest, result: ExchangeResult, *, was_free: bool) -> None:
+        self._fence.exchanged(request, result.ended_ns)
         if result.failure in (Failure.SILENT, Failure.ABANDONED, Failure.NOISE, Failure.MISMATCH):
             self._fence.missed(request, result.ended_ns)
         elif result.reply is not None and was_free:
@@ -357,3 +372,7 @@ class WireSchedule:
         due_ns = min([moment for moment in times if moment is not None] + paused)
         # What is due and cannot go out (a unit that must stay quiet) is looked at again soon, not in a busy loop.
         return due_ns if due_ns > now_ns else now_ns + RECHECK_NS
+
+
+def _read(block: RegisterBlock) -> ReadRegisters:
+    return ReadRegisters(block.unit, block.first, block.count)

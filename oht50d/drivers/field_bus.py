@@ -107,6 +107,8 @@ class FieldBus:
         self._problem = ("closed", "")
         self._transactions = 0
         self._early_frames = 0
+        self._unexpected_bytes = 0
+        self._asked_unit = 0
         self._opening_cause = CauseCode.BOOT
         self._reported: StopReport | None = None
 
@@ -161,6 +163,7 @@ class FieldBus:
             early_frames=self._early_frames,
             adopted_sequence=self._schedule.adopted_sequence,
             last_valid_ns=self._last_valid_ns,
+            unexpected_bytes=self._unexpected_bytes,
         )
 
     # -- the task
@@ -224,6 +227,7 @@ class FieldBus:
         adu = encode_request(slot.request)
         client = ModbusClient()
         client.expect(slot.request)
+        self._asked_unit = slot.request.unit
         self._timer.hold_until_ns(self._line_free_ns + self._silence_ns)
         sent_ns = now_ns()
         self._early_frames += sent_ns < self._line_free_ns + self._silence_ns
@@ -235,13 +239,13 @@ class FieldBus:
         self._pending_rest_ns = reply_length(slot.request) * self._character_ns + self._silence_ns + BEGIN_LIMIT_NS
         self._may_abandon = slot.may_be_abandoned
         deadline_ns = ends_ns + slot.timeout_ns + reply_length(slot.request) * self._character_ns
-        reply, failure = await self._receive(link, client, deadline_ns)
+        reply, failure = await self._receive(link, client, slot.request, deadline_ns)
         self._line_free_ns = max(self._line_free_ns if failure is None else now_ns(), ends_ns)
         self._is_dirty = failure is not None
         return ExchangeResult(slot.request, reply, failure, sent_ns, now_ns())
 
     async def _receive(
-        self, link: ByteLink, client: ModbusClient, deadline_ns: int
+        self, link: ByteLink, client: ModbusClient, request: BusRequest, deadline_ns: int
     ) -> tuple[BusReply | None, Failure | None]:
         """The reply, or why there is none; runs under the scope that a stop may shorten."""
         failure = Failure.SILENT
@@ -252,13 +256,18 @@ class FieldBus:
                     data = await link.receive_some()
                     self._line_free_ns = now_ns()
                     self._pending_has_begun = True
-                    reply = client.receive_data(data)
+                    try:
+                        reply = client.receive_data(data)
+                    except ReplyMismatch:
+                        failure = Failure.MISMATCH
+                        await self._skip_foreign(link, data)
+                        client.expect(request)
+                        self._pending_has_begun = False
+                        continue
                     if reply is not None:
                         # Seen this late, its age is unknown: this process was not running for a while.
                         is_stale = now_ns() - deadline_ns > GAP_LIMIT_NS
                         return (None, Failure.SILENT) if is_stale else (reply, None)
-            except ReplyMismatch:
-                return None, Failure.MISMATCH
             except RemoteProtocolError:
                 return None, Failure.NOISE
             finally:
@@ -267,17 +276,36 @@ class FieldBus:
                 self._pending_scope = None
         return None, failure
 
+    async def _skip_foreign(self, link: ByteLink, data: bytes) -> None:
+        """A reply to something else, until the line is quiet again; the one that is waited for may still come (serial
+        line V1.02, section 2.4.1: the time-out is kept running)."""
+        self._unexpected_bytes += len(data)
+        self._schedule.note_unexpected(data[0], now_ns())
+        quiet_s = self._silence_ns / 1e9
+        with trio.move_on_after(quiet_s) as quiet:
+            while True:
+                self._unexpected_bytes += len(await link.receive_some())
+                self._line_free_ns = now_ns()
+                quiet.deadline = trio.current_time() + quiet_s
+
     async def _keep_silence(self, link: ByteLink) -> None:
-        """Wait until the line is about to have been quiet for 3.5 characters; on a dirty line, until it *is* quiet."""
+        """Wait until the line is about to have been quiet for 3.5 characters; on a dirty line, until it *is* quiet.
+
+        Whatever came since the last reply is thrown away: it answers nothing that is about to be asked.
+        """
         is_clean = not (self._is_dirty or self._must_drain)
         lead_ns = self._timer.lead_ns if is_clean else 0
         await self._timer.wait_until_ns(self._line_free_ns + self._silence_ns - lead_ns)
+        dropped = link.drain_input()
+        if dropped and is_clean:
+            self._unexpected_bytes += dropped
+            self._schedule.note_unexpected(self._asked_unit, now_ns())
         waits = STOP_NOISE_WAITS if self._schedule.sequencer.is_active else MAX_NOISE_WAITS
-        for _ in range(waits):
-            if not (self._is_dirty or self._must_drain) or link.drain_input() == 0:
-                break
+        while dropped and waits:
+            waits -= 1
             self._line_free_ns = now_ns()
             await self._timer.wait_until_ns(self._line_free_ns + self._silence_ns)
+            dropped = link.drain_input()
         self._must_drain = False
 
     def _hurry(self) -> None:

@@ -73,10 +73,23 @@ class SerialLink:
         self._resources = opened.pop_all()
 
     async def send_all(self, octets: bytes) -> None:
-        """Hand all bytes to the kernel. Raises LinkLost. After a cancellation an unknown part has been sent."""
+        """Hand all bytes to the kernel, at once as far as it takes them: no other task runs before.
+
+        Raises LinkLost. After a cancellation an unknown part has been sent.
+        """
+        sent = self._send_now(octets)
         try:
-            await self._stream.send_all(octets)
+            await self._stream.send_all(octets[sent:])
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise self._lost() from error
+
+    def _send_now(self, octets: bytes) -> int:
+        """How many bytes the kernel took."""
+        try:
+            return os.write(self._port.fileno(), octets)
+        except BlockingIOError:
+            return 0
+        except (OSError, serial.PortNotOpenError) as error:
             raise self._lost() from error
 
     async def receive_some(self, max_bytes: int = DEFAULT_RECEIVE_BYTES) -> bytes:

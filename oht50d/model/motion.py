@@ -78,6 +78,8 @@ class CauseCode(enum.Enum):
     RELEASE_FIRST = "release_first"
     MOTION_UNKNOWN = "motion_unknown"
     UNCOMMANDED = "uncommanded"
+    UNDRIVEN_MOTION = "undriven_motion"
+    NO_MOTION = "no_motion"
     MODULE_MISSING = "module_missing"
     NO_EVIDENCE = "no_evidence"
     STOPPING = "stopping"

@@ -41,7 +41,10 @@ class ModuleStatus:
 
 @frozen
 class WireStatus:
-    """The field bus as a whole: `cause` and `remedy` are in words when the port is not open."""
+    """The field bus as a whole: `cause` and `remedy` are in words when the port is not open.
+
+    `unexpected_bytes` came after a reply that was complete, so nobody had asked for them.
+    """
 
     is_open: bool
     port: str
@@ -53,6 +56,7 @@ class WireStatus:
     early_frames: int
     adopted_sequence: int
     last_valid_ns: int | None
+    unexpected_bytes: int = 0
 
 
 @frozen

@@ -13,6 +13,7 @@ import trio
 from attrs import frozen
 
 from oht50d.clock import NS_PER_MS, NS_PER_S, now_ns
+from oht50d.core.reset_button import Press
 from oht50d.core.robot_state import RobotState
 from oht50d.core.safety_config import SafetyConfig
 from oht50d.core.safety_kernel import SafetyKernel
@@ -34,6 +35,7 @@ from oht50d.services.guardian import Guardian
 from oht50d.services.ports import Actor, Claim, RecordSink, SnapshotSource
 
 ANSWER_WAIT_S = 0.5
+BUTTON_ACTOR = "button at the vehicle"
 MAX_HOLDS = 16
 MAXIMUM_HOLD_NS = 10 * NS_PER_S
 
@@ -173,9 +175,12 @@ class CommandDesk:
             raise CommandRejected("CONFLICT", "the latch was tripped again while the button was held")
         return await self._reset_or_say_why_not(actor.name, is_at_vehicle=False)
 
-    def press_button(self) -> None:
-        """The physical reset button was held and let go."""
-        self._button.set()
+    def press_button(self, press: Press) -> None:
+        """The physical reset button was pressed and let go, or what became of it is not known."""
+        if press.refusal:
+            self._note("safety.reset.refused", Severity.WARNING, press.refusal, BUTTON_ACTOR)
+        else:
+            self._button.set()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve the physical button for ever."""
@@ -184,7 +189,7 @@ class CommandDesk:
             await self._button.wait()
             self._button = trio.Event()
             with suppress(CommandRejected):
-                await self._reset_or_say_why_not("button at the vehicle", is_at_vehicle=True)
+                await self._reset_or_say_why_not(BUTTON_ACTOR, is_at_vehicle=True)
 
     async def _reset_or_say_why_not(self, name: str, *, is_at_vehicle: bool) -> Mapping[str, object]:
         """The record tells of a refusal too: the row of the reset itself may have been written before it."""
@@ -247,7 +252,7 @@ class CommandDesk:
     def press_jog(
         self, actor: Actor, claim: Claim, direction: Direction, speed_mm_s: float | None
     ) -> Mapping[str, object]:  # fmt: skip
-        """A new press: judged by a safety step before it is answered."""
+        """A new press: judged by a safety step before it is answered. The drives wait for its first echo."""
         kernel, _, _ = self._parts()
         self._require(actor, Role.OPERATOR)
         kernel.authority.check(claim.boot_id, claim.epoch)
@@ -259,9 +264,10 @@ class CommandDesk:
         duty_ratio = self._config.jog.duty_ratio * (1.0 if speed_mm_s is None else speed_mm_s / limit_mm_s)
         if not kernel.lease.press(actor.name, MotionDemand(direction, duty_ratio), now_ns()):
             raise CommandRejected("CONFLICT", "let go of the button and press it again")
-        decision = self._guardian.step(0)
-        if decision.permit is None:
-            codes = [cause.code.value for cause in decision.inhibits]
+        against = [cause for cause in self._guardian.step(0).inhibits if cause.code is not CauseCode.NO_DEMAND]
+        if against:
+            kernel.lease.lose()
+            codes = [cause.code.value for cause in against]
             raise CommandRejected("SAFETY_VIOLATION", "motion is not permitted now", {"causes": codes})
         self._note("robot.movement.started", Severity.INFO, f"jog {direction.name.lower()}", actor.name)
         return {
@@ -278,6 +284,7 @@ class CommandDesk:
         kernel.authority.require(actor.name)
         if not kernel.lease.renew(actor.name, nonce, now_ns()):
             raise CommandRejected("CONFLICT", "an old nonce, or no button is held", {"field": "nonce"})
+        self._guardian.poke()
 
     def release_jog(self, actor: Actor) -> None:
         """The button is up."""

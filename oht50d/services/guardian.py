@@ -10,6 +10,7 @@ from typing import Protocol
 import trio
 
 from oht50d.clock import now_ns
+from oht50d.core.reset_button import Press
 from oht50d.core.robot_state import RobotState
 from oht50d.core.safety_config import SafetyConfig
 from oht50d.core.safety_kernel import SafetyKernel
@@ -54,7 +55,7 @@ class Guardian:
         self._published_ns = 0
         self._published_key: object = None
         self.on_gap: Callable[[], None] = lambda: None
-        self.on_button: Callable[[], None] = lambda: None
+        self.on_button: Callable[[Press], None] = lambda _press: None
         self.on_step: Callable[[Decision, int], None] = lambda _decision, _lateness_ns: None
 
     # -- inputs
@@ -125,8 +126,9 @@ class Guardian:
         self._decision = decision
         if self._kernel.floor_ns != floor_ns:
             self.on_gap()
-        if self._kernel.observe_button(inputs, at_ns):
-            self.on_button()
+        press = self._kernel.observe_button(inputs, at_ns)
+        if press is not None:
+            self.on_button(press)
         self.on_step(decision, lateness_ns)
         self._publish_if_due(wire, decision, at_ns)
         return decision

@@ -121,6 +121,7 @@ def _wire(snapshot: Snapshot, now_ns: int) -> Tree:
         "age_s": age_s(now_ns, wire.last_valid_ns),
         "transactions": wire.transactions,
         "early_frames": wire.early_frames,
+        "unexpected_bytes": wire.unexpected_bytes,
     }
 
 

@@ -20,6 +20,7 @@ def modules_view(snapshot: Snapshot, now_ns: int) -> Json:
             "is_simulated": wire.is_simulated,
             "transactions": wire.transactions,
             "early_frames": wire.early_frames,
+            "unexpected_bytes": wire.unexpected_bytes,
             "age_ms": age_ms(wire.last_valid_ns, now_ns),
         },
         "age_ms": age_ms(snapshot.taken_ns, now_ns),

@@ -282,6 +282,22 @@ async def test_the_button_does_nothing_while_the_cause_is_there_and_says_so(auto
         assert control.kernel.state is MachineState.ESTOP
 
 
+async def test_a_press_of_the_button_that_does_not_count_is_told_with_its_reason(autojump_clock: MockClock) -> None:
+    async with running_control() as control:
+        control.set_safety(RESET_BUTTON, 1)
+        await trio.sleep(0.5)
+        control.set_safety(RESET_BUTTON, 0)
+        await control.bench.until(lambda: len(control.store.events("safety.reset.refused")) == 1, limit_s=5)
+        (event,) = control.store.events("safety.reset.refused")
+        assert "hold it for 1 s" in event.message
+        assert event.actor == "button at the vehicle"
+        control.set_safety(RESET_BUTTON, 1)
+        await trio.sleep(0.4)
+        control.bench.rules.append(lambda request, _: [] if request.unit == 0x03 else None)
+        await control.bench.until(lambda: len(control.store.events("safety.reset.refused")) == 2, limit_s=5)
+        assert "was not heard" in control.store.events("safety.reset.refused")[-1].message
+
+
 async def test_nothing_is_reset_before_standstill_is_confirmed(autojump_clock: MockClock) -> None:
     async with running_control() as control:
         await control.reset()

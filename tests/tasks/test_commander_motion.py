@@ -192,6 +192,9 @@ async def test_a_press_needs_authority_role_and_a_speed_within_the_cap(autojump_
                 control.commander.press_jog(ANNA, control.claim, FORWARD, speed_mm_s)
         answer = control.commander.press_jog(ANNA, control.claim, REVERSE, 50.0)
         assert answer["duty_ratio"] == pytest.approx(0.02)
+        await trio.sleep(0.1)
+        assert not [frame for frame in control.bench.line.frames_since(0) if control.bench.is_motion(frame)]
+        control.commander.renew_jog(ANNA, control.claim, newest_nonce(control))
         await control.bench.until(
             lambda: WriteRegisters(0x04, 0x0011, (1, 0, 2)) in control.bench.line.frames_since(0), limit_s=0.2
         )

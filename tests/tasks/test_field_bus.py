@@ -1,6 +1,6 @@
 """The bus owner on a line of memory under the mock clock: asserted are frames, their times, and what is published."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -278,6 +278,62 @@ async def test_a_module_that_answers_everything_late_is_left_quiet_until_its_rep
         assert len(bench.words_of(SAFETY, 0)) == published
         bench.rules.clear()
         await bench.until(lambda: len(bench.words_of(SAFETY, 0)) > published, limit_s=3)
+
+
+# -- replies that come twice
+
+
+@asynccontextmanager
+async def repeating(units: set[int], copy: Callable[[int, bytes], Pieces]) -> AsyncIterator[set[tuple[int, int]]]:
+    """Modules that send every reply twice for three seconds: what was published as the gains of drives 1 and 2.
+
+    The two drives' blocks have one shape: only their gains tell them apart.
+    """
+    bench = make_bench()
+    bench.modules[TRAVEL].image |= {0x0008: 11, 0x0018: 22}
+
+    def twice(request: BusRequest, honest: Pieces) -> Pieces | None:
+        if request.unit not in units or not honest:
+            return None
+        ((at_ns, adu),) = honest
+        return [(at_ns, adu), *copy(at_ns, adu)]
+
+    async with running(bench):
+        await bench.settle()
+        bench.rules.append(twice)
+        before = len(bench.readings)
+        await trio.sleep(3)
+        yield {
+            (reading.block.first, reading.words[8])
+            for reading in bench.readings[before:]
+            if reading.block.unit == TRAVEL and reading.block.first in (0, 0x10)
+        }
+        assert bench.bus.status.unexpected_bytes > 0
+
+
+UNITS = pytest.mark.parametrize("units", [{TRAVEL}, {2, 3, 4, 5}], ids=["drives", "everybody"])
+
+
+@UNITS
+@pytest.mark.parametrize("gap_us", [0, 300, 1000, 1600])
+async def test_a_reply_that_comes_twice_costs_time_and_nothing_else(
+    autojump_clock: MockClock, units: set[int], gap_us: int
+) -> None:
+    def byte_by_byte(at_ns: int, adu: bytes) -> Pieces:
+        return [(at_ns + gap_us * 1000 + (1 + i) * CHARACTER_NS, adu[i : i + 1]) for i in range(len(adu))]
+
+    async with repeating(units, byte_by_byte) as gains:
+        assert gains == {(0, 11), (0x10, 22)}
+
+
+@UNITS
+@pytest.mark.parametrize("gap_us", [1800, 2500, 4000, 6000])
+async def test_a_second_copy_in_the_next_exchange_is_never_taken_for_another_answer(
+    autojump_clock: MockClock, units: set[int], gap_us: int
+) -> None:
+    """An adapter that hands over whole frames late."""
+    async with repeating(units, lambda at_ns, adu: [(at_ns + gap_us * 1000, adu)]) as gains:
+        assert gains == {(0, 11), (0x10, 22)}
 
 
 # -- losing the port

@@ -13,6 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from oht50d.clock import now_ns
 from oht50d.codec.registers import decode_block
 from oht50d.core.poll_plan import plan_blocks
+from oht50d.core.reset_button import Press
 from oht50d.model.lidar import LidarLinkState, LidarStatus, SectorReport
 from oht50d.model.motion import Cause, CauseCode, Decision, StopKind, StopPhase, StopReport
 from oht50d.model.registers import BlockReadings
@@ -228,8 +229,8 @@ async def test_old_velocity_and_position_are_unknown_in_a_snapshot(autojump_cloc
 
 async def test_a_second_of_the_reset_button_is_noticed_when_it_is_let_go(autojump_clock: MockClock) -> None:
     async with lonely_guardian() as it:
-        presses: list[int] = []
-        it.guardian.on_button = lambda: presses.append(now_ns())
+        presses: list[Press] = []
+        it.guardian.on_button = presses.append
 
         async def hold(seconds: float) -> None:
             for level in (0, *(1,) * round(seconds / 0.1), 0):
@@ -237,12 +238,12 @@ async def test_a_second_of_the_reset_button_is_noticed_when_it_is_let_go(autojum
                 await trio.sleep(0.1)
 
         await hold(0.9)
-        assert presses == []
+        assert "let go after 0." in presses.pop().refusal
         await hold(1.1)
-        assert len(presses) == 1
+        assert presses == [Press("")]
         it.guardian.accept_block(it.reply(SAFETY, 0x20, digital_input_4=0))
         await hold(11)
-        assert len(presses) == 1
+        assert "stuck" in presses[-1].refusal
 
 
 # -- with everything around it

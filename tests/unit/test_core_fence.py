@@ -3,7 +3,7 @@
 import pytest
 from core_fixtures import MS, START_NS
 
-from oht50d.core.fence import IDENTITY_COUNT, IDENTITY_FIRST, Fence, Shape, shape_of
+from oht50d.core.fence import COPY_NS, IDENTITY_COUNT, IDENTITY_FIRST, SUSPECT_NS, Fence, Shape, shape_of
 from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister, WriteRegisters
 
 T = START_NS
@@ -59,3 +59,57 @@ def test_probes_are_harmless_reads_of_nine_lengths_then_the_unit_must_stay_quiet
     assert probes == [ReadRegisters(4, IDENTITY_FIRST, count) for count in range(1, IDENTITY_COUNT + 1)]
     assert fence.probe(3, T) == ReadRegisters(3, IDENTITY_FIRST, 1)
     assert fence.probe(4, T + LATE_NS) == ReadRegisters(4, IDENTITY_FIRST, 1)
+
+
+# -- replies that come twice
+
+
+def twice() -> Fence:
+    """Unit 4 has answered, and more bytes came after it."""
+    fence = Fence(LATE_NS)
+    fence.answered(ASKED)
+    fence.unexpected(4, T)
+    return fence
+
+
+def test_what_may_come_twice_is_closed_until_another_shape_was_answered() -> None:
+    fence = twice()
+    assert not fence.is_free(ReadRegisters(4, 16, 13), T)
+    assert fence.is_free(ReadRegisters(3, 0, 13), T)
+    assert fence.probe(4, T) == ReadRegisters(4, IDENTITY_FIRST, 1)
+    fence.answered(ReadRegisters(4, IDENTITY_FIRST, 1))
+    assert fence.is_free(ASKED, T)
+
+
+def test_for_a_minute_no_shape_follows_itself() -> None:
+    fence = twice()
+    fence.answered(ReadRegisters(4, IDENTITY_FIRST, 1))
+    fence.answered(ASKED)
+    assert not fence.is_free(ReadRegisters(4, 16, 13), T + SUSPECT_NS - 1), "it could be the first one's second copy"
+    assert fence.is_free(ReadRegisters(4, 16, 12), T + SUSPECT_NS - 1)
+    assert fence.is_free(ReadRegisters(4, 16, 13), T + SUSPECT_NS)
+
+
+def test_a_unit_that_never_answered_cannot_have_said_it() -> None:
+    fence = Fence(LATE_NS)
+    fence.unexpected(4, T)
+    assert fence.is_free(ASKED, T)
+
+
+def test_without_suspicion_equal_shapes_may_follow_each_other() -> None:
+    fence = Fence(LATE_NS)
+    fence.answered(ASKED)
+    assert fence.is_free(ReadRegisters(4, 16, 13), T)
+
+
+def test_the_exchange_just_made_is_not_repeated_directly() -> None:
+    fence = Fence(LATE_NS)
+    assert not fence.follows_itself(ASKED, T)
+    fence.exchanged(ASKED, T)
+    assert fence.follows_itself(ReadRegisters(4, 16, 13), T + COPY_NS - 1)
+    assert not fence.follows_itself(ReadRegisters(4, 16, 13), T + COPY_NS)
+    assert not fence.follows_itself(ReadRegisters(4, 16, 12), T)
+    assert not fence.follows_itself(ReadRegisters(3, 0, 13), T)
+    fence.exchanged(ReadRegisters(4, IDENTITY_FIRST, 1), T)
+    assert not fence.follows_itself(ASKED, T)
+    assert fence.probe(4, T) == ReadRegisters(4, IDENTITY_FIRST, 2)

@@ -8,9 +8,17 @@ from oht50d.core.safety_config import JogConfig
 T = START_NS
 
 
-def held() -> JogLease:
+def pressed() -> JogLease:
     lease = JogLease(JogConfig())
     assert lease.press("ann", FORWARD, T)
+    return lease
+
+
+def held() -> JogLease:
+    """Pressed, and the first nonce is echoed."""
+    lease = pressed()
+    assert lease.nonce is not None
+    assert lease.renew("ann", lease.nonce, T)
     return lease
 
 
@@ -21,7 +29,28 @@ def test_nobody_asks_for_anything_at_first() -> None:
     )  # fmt: skip
 
 
-def test_without_an_echo_the_lease_ends_after_180_ms() -> None:
+def test_a_press_moves_nothing_before_its_first_echo() -> None:
+    lease = pressed()
+    assert (lease.demand(T + 20 * MS), lease.state) == (None, LeaseState.HELD)
+    assert lease.nonce is not None
+    assert lease.renew("ann", lease.nonce, T + 20 * MS)
+    assert lease.demand(T + 20 * MS) == FORWARD
+
+
+def test_a_new_press_waits_for_its_own_echo() -> None:
+    lease = held()
+    assert lease.release("ann")
+    assert lease.press("ann", FORWARD, T + 50 * MS)
+    assert lease.demand(T + 60 * MS) is None
+
+
+def test_a_press_that_is_never_echoed_is_lost_after_180_ms() -> None:
+    lease = pressed()
+    lease.tick(T + 180 * MS)
+    assert (lease.state, lease.demand(T + 180 * MS)) == (LeaseState.LOST, None)
+
+
+def test_without_another_echo_the_lease_ends_after_180_ms() -> None:
     lease = held()
     assert lease.demand(T + 180 * MS - 1) == FORWARD
     assert lease.demand(T + 180 * MS) is None
@@ -69,6 +98,8 @@ def test_a_lost_lease_needs_a_release_and_a_new_press() -> None:
     assert not lease.release("bob")
     assert lease.release("ann")
     assert lease.press("ann", REVERSE, T + 2)
+    assert lease.nonce is not None
+    assert lease.renew("ann", lease.nonce, T + 2)
     assert (lease.demand(T + 2), lease.presses) == (REVERSE, 2)
 
 

@@ -3,7 +3,7 @@
 import pytest
 from core_fixtures import MS, S
 
-from oht50d.core.reset_button import MAXIMUM_HOLD_NS, HoldButton
+from oht50d.core.reset_button import MAXIMUM_HOLD_NS, HoldButton, Press
 
 Moments = list[tuple[int, bool | None]]
 
@@ -11,7 +11,14 @@ Moments = list[tuple[int, bool | None]]
 def acts(moments: Moments) -> list[int]:
     """Milliseconds at which the button acted."""
     button = HoldButton(S)
-    return [ms for ms, level in moments if button.observe(level, 5 * S + ms * MS)]
+    return [ms for ms, level in moments if button.observe(level, 5 * S + ms * MS) == Press("")]
+
+
+def refusals(moments: Moments) -> list[str]:
+    """Why presses did not count."""
+    button = HoldButton(S)
+    ended = [button.observe(level, 5 * S + ms * MS) for ms, level in moments]
+    return [press.refusal for press in ended if press is not None and press.refusal]
 
 
 @pytest.mark.parametrize(
@@ -37,3 +44,23 @@ def acts(moments: Moments) -> list[int]:
 )  # fmt: skip
 def test_button(moments: Moments, expected: list[int]) -> None:
     assert acts(moments) == expected
+
+
+@pytest.mark.parametrize(
+    ("moments", "expected"),
+    [
+        ([(0, False), (10, True), (610, False)], "let go after 0.6 s, hold it for 1 s"),
+        ([(0, False), (10, True), (500, None), (510, None), (1500, False)], "was not heard while"),
+        ([(0, False), (10, True), (12_010, False)], "pressed for 12 s, as if it were stuck"),
+    ],
+    ids=["too short", "unknown in between", "stuck"],
+)
+def test_a_press_that_does_not_count_says_why_once(moments: Moments, expected: str) -> None:
+    told = refusals(moments)
+    assert len(told) == 1
+    assert expected in told[0]
+
+
+@pytest.mark.parametrize("moments", [[(0, True), (2000, False)], [(0, None), (10, True), (20, None)]])
+def test_a_level_that_was_never_released_is_no_press(moments: Moments) -> None:
+    assert refusals(moments) == []

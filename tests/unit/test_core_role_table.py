@@ -43,3 +43,12 @@ def test_what_is_out_of_range_a_text_or_unknown_is_no_number() -> None:
     assert roles.number("safety.status") is None, "an enum is a text"
     assert roles.get("velocity.x") is None
     assert roles.number("velocity.x") is None
+
+
+def test_dirt_in_the_high_byte_of_an_eight_bit_register_is_no_value() -> None:
+    roles = RoleTable()
+    roles.apply(safety_block(0, 0xA500, 0, 0, 0, 0x0105, 0, 0))
+    chain, error = roles.get("chain.open"), roles.get("safety.error")
+    assert chain is not None
+    assert error is not None
+    assert (chain.raw, chain.is_usable, error.raw) == (0, True, 0x0105)

@@ -25,7 +25,7 @@ from oht50d.core.inputs import ModuleInput
 from oht50d.core.jog import LeaseState
 from oht50d.core.safety_config import BrakeWiring, SafetyConfig
 from oht50d.model.lidar import LidarLinkState
-from oht50d.model.motion import CauseCode, Direction, MachineState, StopKind
+from oht50d.model.motion import CauseCode, Decision, Direction, MachineState, StopKind
 from oht50d.model.registers import ModuleKind
 
 C = CauseCode
@@ -253,6 +253,39 @@ def test_agreement_in_between_starts_the_time_anew() -> None:
         bench.renew()
         disagreeing = field("drives", drives(enable=1, direction=1, speed=200))
         assert bench.step(**({} if step == 30 else disagreeing)).stop is None
+
+
+def stuck(bench: KernelBench, steps: int, velocity: float = 0.0) -> Decision:
+    """The drives turn as commanded; the location source says this velocity."""
+    for _ in range(steps):
+        bench.renew()
+        decision = bench.step(velocity=at(velocity))
+    return decision
+
+
+def test_drives_that_turn_while_nothing_moves_are_stopped_after_half_a_second() -> None:
+    bench = moving()
+    assert stuck(bench, 51).stop is None
+    decision = stuck(bench, 1)
+    assert (decision.stop, codes(decision.stop_causes)) == (S1, {"no_motion"})
+    assert "drive 1: 8" in decision.stop_causes[0].detail
+    assert bench.kernel.state is MachineState.SAFE
+
+
+def test_a_velocity_in_between_starts_the_half_second_anew_and_creeping_is_motion() -> None:
+    bench = moving()
+    stuck(bench, 40)
+    stuck(bench, 1, velocity=11)
+    assert stuck(bench, 40).stop is None
+    assert stuck(moving(), 100, velocity=11).stop is None
+
+
+def test_drives_that_stand_still_are_no_contradiction() -> None:
+    bench = moving()
+    bench.changes["drives"] = lambda now_ns: tuple(
+        drive(number, now_ns, enable=1, direction=1, speed=5) for number in (1, 2)
+    )
+    assert stuck(bench, 100).stop is None
 
 
 def test_a_drive_that_nobody_switched_on() -> None:

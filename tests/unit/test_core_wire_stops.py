@@ -163,3 +163,21 @@ def test_a_short_burst_of_noise_loses_nobody(unit: int) -> None:
     bench.run(100)
     link = bench.schedule.links[unit]
     assert (link.is_identified, link.is_paused(bench.now_ns), link.failures) == (True, False, 0)
+
+
+@pytest.mark.parametrize("travel", ["travel_motor", "travel_motor_timeout"])
+def test_modules_that_leave_dirt_in_high_bytes_move_and_stop_as_if_clean(travel: str) -> None:
+    """An 8-bit register says nothing about its high byte (CONFLICTS.md): neither as a reading nor as a read-back."""
+    bench = WireBench(travel)
+    bench.slaves.dirt = 0xA500
+    bench.settle(900)
+    report = bench.schedule.stop_report
+    assert report is not None
+    assert (report.phase, report.unconfirmed_units) == (StopPhase.STANDSTILL, ())
+    bench.drive_on()
+    assert bench.slaves.words[TRAVEL, 0x0003] == 4
+    bench.decide(stop=StopKind.S1, causes=(cause(CauseCode.ZONE_STOP, bench.now_ns),))
+    bench.run(600)
+    report = bench.schedule.stop_report
+    assert report is not None
+    assert (report.kind, report.phase) == (StopKind.S1, StopPhase.STANDSTILL)
