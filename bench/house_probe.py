@@ -104,7 +104,7 @@ def run_house(config: Path, drive: Drive | None = None) -> Lateness:
     loaded = load_config(config, environ={})
     writer = setup_logging(loaded.config.log)
     lateness = Lateness()
-    house = House(loaded.config, simulate=False)
+    house = House(loaded.config)
     try:
         trio.run(_live, house, drive, lateness, instruments=[house.metrics.loop_lag])
     finally:

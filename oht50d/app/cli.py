@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import oht50d
+from oht50d.app.early_simulator import EarlySimulator
 from oht50d.app.exit_codes import ExitCode
 from oht50d.model.errors import ConfigError, LinkError, Oht50Error, StoreError
 
@@ -47,13 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "version":
         print(f"oht50d {oht50d.__version__}")
         return ExitCode.OK
+    simulator = EarlySimulator() if arguments.command == "run" and arguments.simulate else None
     try:
-        return _with_configuration(arguments)
+        return _with_configuration(arguments, simulator)
     except Oht50Error as error:
         print(f"oht50d: {error}{_remedy(error)}", file=sys.stderr)
         return exit_code_of(error)
     except BrokenPipeError:
         return ExitCode.IO
+    finally:
+        if simulator is not None:
+            simulator.dismiss()
 
 
 def _remedy(error: Oht50Error) -> str:
@@ -73,16 +78,15 @@ def exit_code_of(error: Oht50Error) -> ExitCode:
             return ExitCode.SOFTWARE
 
 
-def _with_configuration(arguments: argparse.Namespace) -> int:
+def _with_configuration(arguments: argparse.Namespace, simulator: EarlySimulator | None) -> int:
     from oht50d.app.config import load_config
 
-    is_simulation = arguments.command == "run" and arguments.simulate
     assignments = list(arguments.assignments)
     if arguments.command == "run" and arguments.scenario is not None:
         assignments.append(f"robot.scenario={json.dumps(arguments.scenario)}")
 
     def load() -> "LoadedConfig":
-        return load_config(arguments.config, assignments=assignments, is_simulation=is_simulation)
+        return load_config(arguments.config, assignments=assignments, is_simulation=simulator is not None)
 
     loaded = load()
     match arguments.command:
@@ -96,10 +100,10 @@ def _with_configuration(arguments: argparse.Namespace) -> int:
 
             return safe_stop.main(loaded.config)
         case _:
-            return _run(loaded, lambda: load().config, simulate=arguments.simulate)
+            return _run(loaded, lambda: load().config, simulator)
 
 
-def _run(loaded: "LoadedConfig", load_again: "Callable[[], Config]", *, simulate: bool) -> int:
+def _run(loaded: "LoadedConfig", load_again: "Callable[[], Config]", simulator: EarlySimulator | None) -> int:
     import logging
 
     from oht50d.app import house
@@ -112,7 +116,7 @@ def _run(loaded: "LoadedConfig", load_again: "Callable[[], Config]", *, simulate
     for warning in loaded.warnings:
         log.warning(warning, extra={"event": "config.warning"})
     try:
-        return house.main(loaded.config, simulate=simulate, load_again=load_again)
+        return house.main(loaded.config, simulator=simulator, load_again=load_again)
     except Oht50Error:
         raise
     except Exception:  # the last door: a defect is logged with its traceback and gets its own exit code

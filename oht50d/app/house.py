@@ -20,6 +20,7 @@ import trio
 
 import oht50d
 from oht50d.app.config import Config
+from oht50d.app.early_simulator import EarlySimulator
 from oht50d.app.exit_codes import ExitCode
 from oht50d.app.health import HealthDesk
 from oht50d.app.no_memory import NoMemory
@@ -62,10 +63,17 @@ _OUTER_POLICY = RestartPolicy(first_s=0.2, cap_s=5.0, defects_allowed=1_000_000)
 class House:
     """One run of the daemon. `run` returns the exit code."""
 
-    def __init__(self, config: Config, *, simulate: bool, load_again: Callable[[], Config] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        simulator: EarlySimulator | None = None,
+        load_again: Callable[[], Config] | None = None,
+    ) -> None:
         self._loaded = config
         self._load_again = load_again or (lambda: config)
-        self._site: SimulatedSite | None = choose_site(config) if simulate else None
+        self._simulator = simulator
+        self._site: SimulatedSite | None = None if simulator is None else choose_site(config)
         self.config = config if self._site is None else adapt(config, self._site)
         self.metrics = Metrics(version=oht50d.__version__)
         self.rooms: Rooms | None = None
@@ -151,16 +159,18 @@ class House:
             self.request_stop(f"the web cannot be loaded: {problem}", ExitCode.SOFTWARE)
 
     async def _start_outermost(self, nursery: trio.Nursery, rooms: Rooms) -> None:
-        if self._site is not None:
-            await nursery.start(self._mind_simulator, self._site)
+        if self._simulator is not None and self._site is not None:
+            await nursery.start(self._mind_simulator, self._simulator, self._site)
             await _ensure_simulation_user(rooms)
         rooms.guardian.step(0)
         await nursery.start(Supervised("recorder", rooms.recorder.run, _OUTER_POLICY).run)
 
-    async def _mind_simulator(self, site: SimulatedSite, task_status: trio.TaskStatus[None]) -> None:
+    async def _mind_simulator(
+        self, simulator: EarlySimulator, site: SimulatedSite, task_status: trio.TaskStatus[None]
+    ) -> None:
         """Without its simulated robot this process has nothing to do."""
         try:
-            await run_simulator(site, shipped_config_dir() / "modules", task_status)
+            await run_simulator(simulator, site, shipped_config_dir() / "modules", task_status)
         except LinkError as problem:
             self.request_stop(str(problem), ExitCode.UNAVAILABLE)
 
@@ -369,9 +379,9 @@ def _start_last_gasp() -> None:
     thread.start()
 
 
-def main(config: Config, *, simulate: bool, load_again: Callable[[], Config]) -> int:
+def main(config: Config, *, simulator: EarlySimulator | None, load_again: Callable[[], Config]) -> int:
     """Run the house under Trio with its signals; the exit code. `load_again` reads the configuration's sources anew."""
     from oht50d.app.signals import run_with_signals
 
-    house = House(config, simulate=simulate, load_again=load_again)
+    house = House(config, simulator=simulator, load_again=load_again)
     return trio.run(run_with_signals, house, instruments=[house.metrics.loop_lag])

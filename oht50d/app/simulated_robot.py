@@ -5,8 +5,7 @@ would have written (brake wiring, drive map) comes from the scenario.
 """
 
 import json
-import subprocess
-import sys
+import os
 import tomllib
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import trio
 from attrs import evolve, frozen
 
 from oht50d.app.config import Config
+from oht50d.app.early_simulator import EarlySimulator
 from oht50d.app.paths import find_config_file
 from oht50d.core.safety_config import BrakeWiring
 from oht50d.model.errors import ConfigError, LinkError
@@ -66,36 +66,44 @@ def adapt(config: Config, site: SimulatedSite) -> Config:
 
 
 async def run_simulator(
-    site: SimulatedSite, map_dir: Path, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    simulator: EarlySimulator,
+    site: SimulatedSite,
+    map_dir: Path,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run it until cancelled; raises LinkError if it ends by itself. A cancellation ends the process."""
     site.directory.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "oht50d.sim", "--scenario", str(site.scenario), "--watch-stdin"]
-    command += ["--runtime-dir", str(site.directory), "--map-dir", str(map_dir)]
-    # A session of its own: Ctrl-C in the terminal is for the daemon, which still needs the robot to stop it.
-    process = await trio.lowlevel.open_process(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-    )
+    arguments = ["--scenario", str(site.scenario), "--watch-stdin"]
+    arguments += ["--runtime-dir", str(site.directory), "--map-dir", str(map_dir)]
+    process = simulator.process
+    assert process.stdout is not None
     try:
-        with trio.fail_after(READY_WAIT_S):
-            await _await_ready(process)
-        task_status.started()
-        code = await process.wait()
+        async with trio.lowlevel.FdStream(os.dup(process.stdout.fileno())) as output:
+            with trio.fail_after(READY_WAIT_S):
+                await _begin(simulator, arguments, output)
+            task_status.started()
+            while await output.receive_some(4096):
+                pass  # it says nothing more; its end ends this
+        code = await trio.to_thread.run_sync(process.wait)
         raise LinkError(f"the simulator ended with code {code}", cause="absent", remedy="Look at its output above.")
     finally:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 3):
-            if process.returncode is None:
-                process.terminate()
-                await process.wait()
+            process.terminate()
+            await trio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
 
 
-async def _await_ready(process: trio.Process) -> None:
-    assert process.stdout is not None
+async def _begin(simulator: EarlySimulator, arguments: list[str], output: trio.lowlevel.FdStream) -> None:
+    """Hand over its arguments and wait until it says that it is ready."""
     line = b""
-    while not line.endswith(b"\n"):
-        data = await process.stdout.receive_some(4096)
-        if not data:
-            raise LinkError("the simulator did not start", cause="absent", remedy="Look at its output above.")
-        line += data
+    try:
+        simulator.begin(arguments)
+        while not line.endswith(b"\n"):
+            data = await output.receive_some(4096)
+            if not data:
+                raise BrokenPipeError
+            line += data
+    except OSError as error:
+        remedy = "Look at its output above."
+        raise LinkError("the simulator did not start", cause="absent", remedy=remedy) from error
     if json.loads(line.splitlines()[0]).get("event") != "ready":
         raise LinkError("the simulator did not say ready", cause="absent")

@@ -21,11 +21,12 @@ from oht50d.sim.control import Control, open_listener
 from oht50d.sim.robot import Robot, load_maps
 from oht50d.sim.scenario import Scenario
 
+FROM_STDIN = "--arguments-from-stdin"
 EXIT_CONFIG = 78
 EXIT_CANNOT_CREATE = 73
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m oht50d.sim", description="A simulated OHT-50 made of bytes.")
     parser.add_argument("--scenario", type=Path, required=True, help="scenario file (config/scenarios/*.toml)")
     parser.add_argument("--runtime-dir", type=Path, required=True, help="where bus, lidar and control.sock are made")
@@ -76,7 +77,14 @@ async def _live(robot: Robot, socket_path: Path, *, is_watching_stdin: bool) -> 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to end; see the module's docstring for the exit codes."""
-    arguments = _arguments(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    if given == [FROM_STDIN]:
+        # A parent starts this process early and says later, or never, what to simulate.
+        line = sys.stdin.readline()
+        if not line:
+            return 0
+        given = json.loads(line)
+    arguments = _arguments(given)
     try:
         scenario = Scenario.load(arguments.scenario)
         maps = load_maps(scenario, arguments.map_dir)

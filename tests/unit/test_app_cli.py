@@ -12,6 +12,7 @@ import oht50d
 from oht50d.app import check, cli, house, safe_stop
 from oht50d.app.check import ReportSection, Verdict, run_check, toml_text
 from oht50d.app.config import Config, load_config
+from oht50d.app.early_simulator import EarlySimulator
 from oht50d.app.environment import NAMES
 from oht50d.app.exit_codes import ExitCode
 from oht50d.model.errors import ConfigError, InvariantViolation, LinkError, Oht50Error, StoreError
@@ -133,8 +134,10 @@ def test_run_ends_with_the_code_of_its_end(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def end(config: Config, *, simulate: bool, load_again: Callable[[], Config]) -> int:
-        assert (config.robot.scenario, simulate) == ("3", True)
+    def end(config: Config, *, simulator: EarlySimulator | None, load_again: Callable[[], Config]) -> int:
+        assert config.robot.scenario == "3"
+        assert simulator is not None
+        assert simulator.process.poll() is None
         assert load_again() == config
         if ending is not None:
             raise ending

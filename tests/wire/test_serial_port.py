@@ -93,6 +93,38 @@ async def test_bytes_pass_in_both_directions_through_a_symbolic_link(wire: Wire)
         link.close()
 
 
+async def test_a_frame_is_with_the_kernel_before_any_other_task_runs(wire: Wire) -> None:
+    """What was decided before the frame holds when it goes: nobody can decide otherwise in between."""
+    link = await open_serial_port(wire.config)
+    os.set_blocking(wire.master, False)
+    found: list[bytes] = []
+
+    async def other() -> None:
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        found.append(os.read(wire.master, 4096))
+
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            await link.send_all(b"frame")
+    assert found == [b"frame"]
+    link.close()
+
+
+async def test_a_frame_that_the_kernel_takes_in_pieces_goes_out_whole(wire: Wire) -> None:
+    link = await open_serial_port(wire.config)
+    octets = bytes(range(256)) * 400
+    received = b""
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.send_all, octets)
+            while len(received) < len(octets):
+                await trio.lowlevel.wait_readable(wire.master)
+                received += os.read(wire.master, 65536)
+    assert received == octets
+    link.close()
+
+
 @pytest.mark.parametrize("baud", [9_600, 115_200, 256_000, 460_800, 1_000_000])
 async def test_line_is_set_up_raw_with_one_byte_wakeups_at_the_speed(wire: Wire, baud: int) -> None:
     link = await open_serial_port(evolve(wire.config, baud=baud))
