@@ -68,6 +68,9 @@ port = "{robot.lidar_path}"
 is_simulated = true
 [safety]
 brake_wiring = "energise_to_release"
+[safety.zones]
+# The simulated LiDAR turns ten times a second: the sums that the plant is held to count no slower turns.
+maximum_turn = "110ms"
 [web]
 host = "127.0.0.1"
 port = 0

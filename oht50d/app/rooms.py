@@ -44,7 +44,6 @@ from oht50d.web.one_time import OneTimeSignIn
 from oht50d.web.tokens import TokenService
 from oht50d.web.web_ports import HealthView, WebPorts
 
-TURN_NS = 100_000_000
 """Nominal LiDAR turn (10 Hz) for the predicted time of a stop."""
 
 
@@ -79,7 +78,6 @@ def reaction_model(config: Config, maps: Sequence[ModuleMap], actuators: Actuato
         plan=PollPlan([block for module in maps for block in plan_blocks(module)]),
         times=wire_times(config.bus),
         baud=config.bus.serial.baud,
-        turn_ns=TURN_NS,
         drives=len(actuators.drives),
         has_drive_timeout=actuators.timeout_register is not None,
         speed_mm_s=config.safety.uncommissioned_speed_mm_s,

@@ -74,7 +74,6 @@ class ReactionModel:
     plan: PollPlan
     times: WireTimes
     baud: int
-    turn_ns: int
     drives: int
     has_drive_timeout: bool
     speed_mm_s: float
@@ -85,7 +84,9 @@ class ReactionModel:
         bus = self._bus()
         safety_read = Stage("safety poll: period, exchange, one retry", SAFETY_PERIOD_NS + 2 * self._longest_ns())
         loss = Stage("silence until lost", self.config.moving_loss.ns)
-        lidar = Stage("LiDAR: one and a half turns, then decoding", self.turn_ns * 3 // 2 + LIDAR_LAG_NS)
+        zones = self.config.zones
+        turns = f"LiDAR: {zones.sector_age_turns:g} of its slowest turns, decoding"
+        lidar = Stage(turns, round(zones.maximum_turn.ns * zones.sector_age_turns) + LIDAR_LAG_NS)
         silence = Stage("LiDAR link silence", self.config.zones.link_silence.ns)
         rows: list[tuple[str, tuple[Stage, ...]]] = [
             ("STOP or SIGTERM", bus),

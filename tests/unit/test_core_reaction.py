@@ -12,7 +12,7 @@ BLOCKS = [block for module in shipped_maps() for block in plan_blocks(module)]
 
 def model(*, has_drive_timeout: bool = False, drives: int = 2) -> ReactionModel:
     return ReactionModel(
-        config=CONFIG, plan=PollPlan(BLOCKS), times=TIMES, baud=115_200, turn_ns=100 * MS, drives=drives,
+        config=CONFIG, plan=PollPlan(BLOCKS), times=TIMES, baud=115_200, drives=drives,
         has_drive_timeout=has_drive_timeout, speed_mm_s=100.0,
     )  # fmt: skip
 
@@ -39,7 +39,8 @@ def test_every_sum_holds_the_bus_and_what_comes_before_it() -> None:
     step_ns = CONFIG.step.ns
     assert by_cause["LiDAR silent"].until_output_zero_ns == stop_ns + step_ns + 150 * MS
     assert by_cause["jog lease lost"].until_output_zero_ns == stop_ns + step_ns + 180 * MS
-    assert by_cause["obstacle in the stop zone"].until_output_zero_ns >= stop_ns + step_ns + 150 * MS
+    slowest_turn_ns = CONFIG.zones.maximum_turn.ns
+    assert by_cause["obstacle in the stop zone"].until_output_zero_ns >= stop_ns + step_ns + 1.5 * slowest_turn_ns
     assert by_cause["safety bit"].until_output_zero_ns >= stop_ns + step_ns + 50 * MS
     assert by_cause["module lost"].until_output_zero_ns == stop_ns + step_ns + 150 * MS + 2 * TIMES.other_ns
     assert model().after_detection().until_output_zero_ns == stop_ns + step_ns
