@@ -14,6 +14,7 @@ from oht50d.clock import now_ns
 from oht50d.codec.rtu import encode_request, reply_length
 from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister, WriteRegisters
 from oht50d.model.motion import Cause, CauseCode, Decision, StopKind, StopPhase
+from oht50d.model.registers import BlockReadings
 
 DRIVE_1_OFF = WriteRegisters(TRAVEL, 0x0001, (0, 0, 0))
 DRIVE_2_OFF = WriteRegisters(TRAVEL, 0x0011, (0, 0, 0))
@@ -333,3 +334,25 @@ async def test_motion_writes_that_are_not_answered_end_in_a_stop(autojump_clock:
         await bench.until(lambda: DRIVE_1_ZERO in bench.line.frames_since(began_ns))
         assert bench.bus.stop_report is not None
         assert bench.bus.stop_report.causes[0].code is CauseCode.MOTION_UNKNOWN
+
+
+async def test_who_wakes_together_with_the_bus_is_heard_before_the_next_frame(autojump_clock: MockClock) -> None:
+    """Trio runs what is ready in random order: the guardian's judgement of the last reply comes first all the same."""
+    for _ in range(20):
+        bench = make_bench()
+        async with settled(bench):
+            judged = trio.Event()
+            received: list[int] = []
+
+            def note(readings: BlockReadings, received: list[int] = received, judged: trio.Event = judged) -> None:
+                if readings.block.unit == SAFETY and not received:
+                    received.append(now_ns())
+                    judged.set()
+
+            bench.on_readings = note
+            await judged.wait()
+            # The very moment at which the bus has kept its silence.
+            await trio.sleep_until((received[0] + SILENCE_NS + 1) / 1e9)
+            tripped_ns = now_ns()
+            bench.bus.trip_causes(StopKind.S0, causes())
+            assert (await next_sent(bench, tripped_ns - 1))[1] == DRIVE_1_OFF
