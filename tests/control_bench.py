@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import trio
 from attrs import define, field
-from bus_fakes import MS, SAFETY, Bench, make_bench
+from bus_fakes import MS, SAFETY, Bench, MockTimer, make_bench
 
 from oht50d.app.rooms import SnapshotShelf
 from oht50d.clock import now_ns
@@ -135,7 +135,7 @@ def make_control(*, is_lidar_simulated: bool = True) -> Control:
     kernel = SafetyKernel(config, BOOT_ID, now_ns())
     snapshots, store = SnapshotShelf(), Store()
     maker = SnapshotMaker(Identity("OHT-50-001", True, False), config, utc_now)
-    guardian = Guardian(config, kernel, state, bench.bus, snapshots.publish, maker.make)
+    guardian = Guardian(config, kernel, state, bench.bus, MockTimer(), snapshots.publish, maker.make)
     recorder = Recorder(Journal(), store, snapshots, utc_now=utc_now)
     commander = CommandDesk(config, guardian, bench.bus, snapshots, recorder, utc_now)
     guardian.on_button = commander.press_button

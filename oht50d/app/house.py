@@ -327,7 +327,8 @@ class House:
 
     def _close(self) -> None:
         if self.rooms is not None:
-            self.rooms.timer.close()
+            for timer in self.rooms.timers:
+                timer.close()
         for listener in (self.listener, self._metrics_listener):
             if listener is not None:
                 listener.close()

@@ -128,7 +128,7 @@ class Rooms:
     kernel: SafetyKernel
     state: RobotState
     bus: FieldBus
-    timer: PreciseTimer
+    timers: tuple[PreciseTimer, PreciseTimer]
     lidar: LidarLink
     guardian: Guardian
     commander: CommandDesk
@@ -186,19 +186,19 @@ def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_
     has_timeout = actuators.timeout_register is not None
     identity = Identity(config.robot.robot_id, config.is_simulated, has_timeout)
     maker = SnapshotMaker(identity, config.safety, utc_now)
-    timer = PreciseTimer()
+    bus_timer, step_timer = timers = PreciseTimer(), PreciseTimer()
     late = _LateGuardian()
     bus = FieldBus(
-        config.bus, schedule, timer, open_serial_port,
+        config.bus, schedule, bus_timer, open_serial_port,
         publish=late.accept_block, publish_stop=late.accept_stop,
     )  # fmt: skip
-    guardian = late.guardian = Guardian(config.safety, kernel, state, bus, snapshots.publish, maker.make)
+    guardian = late.guardian = Guardian(config.safety, kernel, state, bus, step_timer, snapshots.publish, maker.make)
     journal = Journal()
     recorder = Recorder(journal, spool, snapshots, utc_now=utc_now, config=_recorder_config(config))
     commander = CommandDesk(config.safety, guardian, bus, snapshots, recorder, utc_now)
     guardian.on_button = commander.press_button
     return Rooms(
-        config=config, boot_id=boot_id, maps=maps, kernel=kernel, state=state, bus=bus, timer=timer,
+        config=config, boot_id=boot_id, maps=maps, kernel=kernel, state=state, bus=bus, timers=timers,
         lidar=_build_lidar(config, guardian, scans), guardian=guardian, commander=commander, snapshots=snapshots,
         scans=scans, journal=journal, recorder=recorder, spool=spool,
         accounts=UserStore(config.robot.state_dir / users_file), one_time=OneTimeSignIn(now_ns), metrics=metrics,

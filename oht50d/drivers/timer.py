@@ -1,7 +1,7 @@
-"""A timer with microsecond resolution for the bus owner: timerfd by ctypes (each `PreciseTimer` owns one descriptor).
+"""A timer with microsecond resolution, for the bus owner and the safety step: timerfd by ctypes.
 
-Source: timerfd_create(2) and clock_getres(2) of Linux. `trio.sleep` rounds to the millisecond of epoll, and
-`os.timerfd_create` exists from Python 3.13 only.
+Each `PreciseTimer` owns one descriptor. Source: timerfd_create(2) and clock_getres(2) of Linux. `trio.sleep` rounds to
+the millisecond of epoll, and `os.timerfd_create` exists from Python 3.13 only.
 """
 
 import ctypes

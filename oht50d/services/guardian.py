@@ -32,6 +32,12 @@ class Wire(Protocol):
     def status(self) -> WireStatus: ...
 
 
+class Timer(Protocol):
+    """Wakes at a moment of the Trio clock without the 1 ms grain of the event loop's time-out."""
+
+    async def wait_until_ns(self, deadline_ns: int) -> None: ...
+
+
 class Guardian:
     """Joins inputs, kernel and wire. `accept_*` are synchronous and may be called from any task of the Trio thread."""
 
@@ -41,6 +47,7 @@ class Guardian:
         kernel: SafetyKernel,
         state: RobotState,
         wire: Wire,
+        timer: Timer,
         publish: Callable[[Snapshot], None],
         make_snapshot: Callable[[SafetyKernel, RobotState, WireStatus, Decision, int], Snapshot],
     ) -> None:
@@ -48,9 +55,12 @@ class Guardian:
         self._kernel = kernel
         self._state = state
         self._wire = wire
+        self._timer = timer
         self._publish = publish
         self._make_snapshot = make_snapshot
         self._wake = trio.Event()
+        self._has_ticked = trio.Event()
+        self._tick_ns = 0
         self._decision: Decision | None = None
         self._published_ns = 0
         self._published_key: object = None
@@ -94,26 +104,31 @@ class Guardian:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Step for ever; ends only by cancellation or by its own failure."""
         self.step(0)
-        task_status.started()
-        tick_ns = now_ns() + self._config.step.ns
-        while True:
-            await self._wait(tick_ns)
-            at_ns = now_ns()
-            # Whatever woke it: a step that comes after the tick was due is late by that much.
-            self.step(max(0, at_ns - tick_ns))
-            if at_ns >= tick_ns:
-                # A tick that was missed is not made up for: the next one is a whole step away.
-                next_ns = tick_ns + self._config.step.ns
-                tick_ns = next_ns if next_ns > at_ns else at_ns + self._config.step.ns
+        self._tick_ns = now_ns() + self._config.step.ns
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._beat)
+            task_status.started()
+            while True:
+                await self._wake.wait()
+                self._wake = trio.Event()
+                at_ns = now_ns()
+                # Whatever woke it: a step that comes after the tick was due is late by that much.
+                self.step(max(0, at_ns - self._tick_ns))
+                if at_ns >= self._tick_ns:
+                    # A tick that was missed is not made up for: the next one is a whole step away.
+                    next_ns = self._tick_ns + self._config.step.ns
+                    self._tick_ns = next_ns if next_ns > at_ns else at_ns + self._config.step.ns
+                    self._has_ticked.set()
 
-    async def _wait(self, tick_ns: int) -> None:
-        """Until the tick or an input. Always yields to the other tasks at least once."""
-        if now_ns() >= tick_ns:
-            await trio.lowlevel.checkpoint()
-            return
-        with trio.move_on_at(tick_ns / 1e9):
-            await self._wake.wait()
-        self._wake = trio.Event()
+    async def _beat(self) -> None:
+        """Wake the step at its tick; the inputs wake it by themselves."""
+        while True:
+            await self._timer.wait_until_ns(self._tick_ns)
+            if now_ns() < self._tick_ns:
+                continue  # an input has woken the step in the same moment
+            self._has_ticked = trio.Event()
+            self._wake.set()
+            await self._has_ticked.wait()
 
     def step(self, lateness_ns: int) -> Decision:
         """One judgement, handed to the wire before anything else happens."""

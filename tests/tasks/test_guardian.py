@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import trio
 from attrs import define, field
-from bus_fakes import MS, POWER, SAFETY
+from bus_fakes import MS, POWER, SAFETY, MockTimer
 from control_bench import Control, make_control, running_control
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -63,7 +63,9 @@ async def lonely_guardian() -> AsyncIterator[Lonely]:
     control = make_control()
     wire = Wire()
     maker = SnapshotMaker(Identity("OHT-50-001", True, False), control.config, lambda: "now")
-    guardian = Guardian(control.config, control.kernel, control.state, wire, wire.published.append, maker.make)
+    guardian = Guardian(
+        control.config, control.kernel, control.state, wire, MockTimer(), wire.published.append, maker.make
+    )
     lonely = Lonely(control, wire, guardian)
     guardian.on_step = lambda _decision, lateness_ns: lonely.lateness_ns.append(lateness_ns)
     async with trio.open_nursery() as nursery:
