@@ -21,7 +21,10 @@ class Latching(enum.Enum):
 
 @frozen
 class Failsafe:
-    """One row: `stop` is what happens while moving (None: it only inhibits a start)."""
+    """One row: `stop` is what happens while moving (None: it only inhibits a start).
+
+    `is_ordinary`: part of everyday work, such as nobody asking for motion; it is no reason for a warning.
+    """
 
     code: CauseCode
     title: str
@@ -29,6 +32,7 @@ class Failsafe:
     latching: Latching
     is_person_related: bool
     remedy: str
+    is_ordinary: bool = False
 
     @property
     def is_latching(self) -> bool:
@@ -93,21 +97,22 @@ _ROWS: tuple[Failsafe, ...] = (
              "Set auto_reset_enable (0x0052) of the safety module to 0 with motor power isolated."),
     Failsafe(_C.NO_EVIDENCE, "Inputs since the last gap are not complete yet", _S1, _NEVER, False,
              "Wait for one LiDAR turn and one answer of the safety module."),
-    Failsafe(_C.PAUSED, "Paused", _S2, _NEVER, False, "Press the jog button again."),
+    Failsafe(_C.PAUSED, "Paused", _S2, _NEVER, False, "Press the jog button again.", is_ordinary=True),
     Failsafe(_C.JOG_RELEASED, "The jog button was released or its link was late", _S2, _NEVER, False,
-             "Let go of the button and press it again."),
+             "Let go of the button and press it again.", is_ordinary=True),
     Failsafe(_C.MODULE_MISSING, "A module was not found yet", None, _NEVER, False,
              "Check its supply, its address and the RS485 plug."),
     Failsafe(_C.MIXED_SIMULATION, "Simulated and real devices are mixed", None, _NEVER, False,
              "Simulate everything or nothing."),
     Failsafe(_C.BRAKE_UNKNOWN, "The brake's wiring is not commissioned", None, _NEVER, False,
-             "Set safety.brake_wiring after the brake test."),
+             "Set safety.brake_wiring after the brake test.", is_ordinary=True),
     Failsafe(_C.STOPPING, "A stop is under way", None, _NEVER, False,
              "Wait until standstill is measured and all outputs are read back as off."),
     Failsafe(_C.RELEASE_FIRST, "The button must be released first", None, _NEVER, False,
-             "Let go of the button and press it again."),
-    Failsafe(_C.NO_AUTHORITY, "Nobody has taken control", None, _NEVER, False, "Sign in and take control."),
-    Failsafe(_C.NO_DEMAND, "Nobody asks for motion", None, _NEVER, False, "Hold a jog button."),
+             "Let go of the button and press it again.", is_ordinary=True),
+    Failsafe(_C.NO_AUTHORITY, "Nobody has taken control", None, _NEVER, False,
+             "Sign in and take control.", is_ordinary=True),
+    Failsafe(_C.NO_DEMAND, "Nobody asks for motion", None, _NEVER, False, "Hold a jog button.", is_ordinary=True),
 )
 # fmt: on
 

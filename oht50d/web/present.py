@@ -57,6 +57,7 @@ def failsafe_row(row: Failsafe) -> Json:
         "stop": row.stop.label if row.stop is not None else None,
         "is_latching": row.is_latching,
         "is_person_related": row.is_person_related,
+        "is_ordinary": row.is_ordinary,
         "remedy": row.remedy,
     }
 

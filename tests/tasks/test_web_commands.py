@@ -322,7 +322,7 @@ async def test_chain_open_is_an_emergency(autojump_clock, house, client) -> None
     opened = evolve(
         safety,
         readings={
-            name: evolve(item, value=True) if item.role == "chain.open" else item
+            name: evolve(item, raw=1, value=True) if item.role == "chain.open" else item
             for name, item in safety.readings.items()
         },
     )

@@ -121,7 +121,9 @@ async def test_safety_status_has_times_evidence_and_the_failsafe_table(autojump_
     assert view["zones"][0]["age_ms"] >= 40
     assert view["sectors"][0]["quality"] == "unknown"
     assert view["sectors"][0]["nearest_mm"] is None
-    assert {"code", "title", "stop", "is_latching", "is_person_related", "remedy"} == set(view["failsafes"][0])
+    assert {"code", "title", "stop", "is_latching", "is_person_related", "is_ordinary", "remedy"} == set(
+        view["failsafes"][0]
+    )
     assert view["emergency_stop"] is False
 
 
@@ -252,7 +254,7 @@ async def test_metrics_text(autojump_clock, house, client) -> None:
     text = await (await client.get("/metrics")).get_data(as_text=True)
     assert 'http_requests_total{status="401"} 1.0' in text
     assert 'oht50_module_up{module="power@0x02"} 1.0' in text
-    assert 'oht50_safety_state{state="safe"} 1.0' in text
+    assert 'oht50_machine_state{state="safe"} 1.0' in text
     assert "oht50_lidar_scan_age_seconds" in text
 
 
