@@ -247,10 +247,10 @@ class FakeCommander:
             "phase": "standstill",
             "persisted": True,
             "repeats": 0,
-            "detected": 0.0,
-            "first_frame": 4.1,
-            "output_zero": 21.0,
-            "standstill": 240.0,
+            "detected_ms": 0.0,
+            "first_frame_ms": 4.1,
+            "output_zero_ms": 21.0,
+            "standstill_ms": 240.0,
             "message": "",
         }
 

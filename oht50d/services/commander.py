@@ -13,6 +13,7 @@ import trio
 from attrs import frozen
 
 from oht50d.clock import NS_PER_MS, NS_PER_S, now_ns
+from oht50d.core.history_events import stop_times_ms
 from oht50d.core.robot_state import RobotState
 from oht50d.core.safety_config import SafetyConfig
 from oht50d.core.safety_kernel import SafetyKernel
@@ -36,6 +37,9 @@ from oht50d.services.ports import Actor, Claim, RecordSink, SnapshotSource
 ANSWER_WAIT_S = 0.5
 MAX_HOLDS = 16
 MAXIMUM_HOLD_NS = 10 * NS_PER_S
+_NO_TIMES_MS: Mapping[str, float | None] = {
+    "detected_ms": 0.0, "first_frame_ms": None, "output_zero_ms": None, "standstill_ms": None,
+}  # fmt: skip
 
 
 class StopWire(Protocol):
@@ -137,8 +141,7 @@ class CommandDesk:
             "phase": None if report is None else report.phase.value,
             "persisted": persisted,
             "repeats": kernel.latch.repeats(CauseCode.OPERATOR_STOP),
-            "detected": 0.0,
-            **_times_ms(report),
+            **(_NO_TIMES_MS if report is None else stop_times_ms(report)),
             "message": message,
         }
 
@@ -307,18 +310,3 @@ class CommandDesk:
 
     def _note(self, kind: str, severity: Severity, message: str, actor: str) -> None:
         self._records.record(self._event(kind, severity, message, actor))
-
-
-def _times_ms(report: StopReport | None) -> dict[str, float | None]:
-    """The times of a stop in milliseconds after its detection."""
-
-    def after(moment_ns: int | None) -> float | None:
-        return None if report is None or moment_ns is None else (moment_ns - report.detected_ns) / NS_PER_MS
-
-    if report is None:
-        return {"first_frame": None, "output_zero": None, "standstill": None}
-    return {
-        "first_frame": after(report.first_frame_ns),
-        "output_zero": after(report.output_zero_ns),
-        "standstill": after(report.standstill_ns),
-    }

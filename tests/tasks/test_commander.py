@@ -51,7 +51,7 @@ async def test_a_stop_is_answered_once_it_is_read_back_and_recorded(autojump_clo
         assert now_ns() - began_ns < 100 * MS
         assert (answer["status"], answer["persisted"], answer["repeats"]) == ("executed", True, 0)
         assert answer["outcome"] in ("acknowledged", "verified")
-        first_frame, output_zero = answer["first_frame"], answer["output_zero"]
+        first_frame, output_zero = answer["first_frame_ms"], answer["output_zero_ms"]
         assert isinstance(first_frame, float)
         assert isinstance(output_zero, float)
         assert 0 <= first_frame <= output_zero < 100
@@ -128,7 +128,7 @@ async def test_a_stop_that_nobody_reads_back_is_not_confirmed(autojump_clock: Mo
         assert round((now_ns() - began_ns) / MS) == 500
         assert answer["status"] == "not_confirmed"
         assert "press the red button" in str(answer["message"])
-        assert answer["output_zero"] is None
+        assert answer["output_zero_ms"] is None
 
 
 # -- reset

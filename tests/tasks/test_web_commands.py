@@ -82,7 +82,7 @@ async def test_stop_that_is_not_read_back_fails_loudly(autojump_clock, house, cl
     assert response.status_code == 503
     assert document["error"]["code"] == "ESTOP_NOT_DELIVERED"
     assert "red button" in document["detail"]
-    assert document["data"]["first_frame"] == 4.1
+    assert document["data"]["first_frame_ms"] == 4.1
 
 
 async def test_a_defect_behind_stop_is_never_a_success(autojump_clock, house, client) -> None:

@@ -129,8 +129,8 @@ async def test_state_changes_and_stops_are_events(autojump_clock, house) -> None
         assert (change["old_status"], change["new_status"]) == ("safe", "estop")
         told = await wait_for(socket, "stop_update")
         assert told["event"] == "alert"
-        assert told["data"]["first_frame"] == 4.0
-        assert told["data"]["standstill"] is None
+        assert told["data"]["first_frame_ms"] == 4.0
+        assert told["data"]["standstill_ms"] is None
 
 
 async def test_jog_echoes_nonces_and_ends_with_the_lease(autojump_clock, house) -> None:

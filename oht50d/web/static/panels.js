@@ -83,9 +83,9 @@ export function Stops({ safety }) {
         ${stop.causes.map((cause) => cause.title).join("; ")}</p>
       <dl class="numbers tight">
         <div><dt>Detected</dt><dd>0 ms</dd></div>
-        <div><dt>First frame</dt><dd>${milliseconds(stop.first_frame)}</dd></div>
-        <div><dt>Output zero</dt><dd>${milliseconds(stop.output_zero)}</dd></div>
-        <div><dt>Standstill</dt><dd>${milliseconds(stop.standstill)}</dd></div>
+        <div><dt>First frame</dt><dd>${milliseconds(stop.first_frame_ms)}</dd></div>
+        <div><dt>Output zero</dt><dd>${milliseconds(stop.output_zero_ms)}</dd></div>
+        <div><dt>Standstill</dt><dd>${milliseconds(stop.standstill_ms)}</dd></div>
       </dl>
       ${stop.predicted_ms !== null && html`<p class="quiet">Predicted at most ${milliseconds(stop.predicted_ms)}.</p>`}
       ${stop.residual && html`<p class="alarm-line">▲ ${stop.residual}</p>`}
