@@ -240,11 +240,13 @@ class FakeCommander:
         if self.error is not None:
             raise self.error
         await trio.sleep(self.stop_takes_s)
+        phases = {"verified": "standstill", "acknowledged": "stopping", "sent": "sending"}
         return {
             "command_id": f"stop-{len(self.stops)}",
+            "number": len(self.stops),
             "status": "executed",
             "outcome": self.outcome,
-            "phase": "standstill",
+            "phase": phases.get(self.outcome, "not_confirmed"),
             "persisted": True,
             "repeats": 0,
             "detected_ms": 0.0,

@@ -179,7 +179,7 @@ class SafetyKernel:
         if inputs.is_energised or inputs.is_stop_active:
             self._unenergised_since_ns = now_ns
         elif is_uncommanded(inputs.drives, self._unenergised_since_ns + SETTLE_NS):
-            yield Cause(CauseCode.UNCOMMANDED, now_ns, "a drive reads back as enabled")
+            yield Cause(CauseCode.UNCOMMANDED, now_ns, "a drive reports that it is switched on")
         if moment.is_active and do_drives_disagree(inputs.drives, self._config.disagreement_ratio):
             since_ns = self._disagreeing_since_ns = self._disagreeing_since_ns or now_ns
             if now_ns - since_ns > self._config.disagreement_time.ns:
@@ -298,7 +298,7 @@ class SafetyKernel:
     def check_reset(self, inputs: SafetyInputs, *, is_at_vehicle: bool) -> None:
         """Raises CommandRejected with the reason why the latch may not be cleared now."""
         if self.state is MachineState.SHUTDOWN:
-            raise CommandRejected("NOT_READY", "the daemon is shutting down")
+            raise CommandRejected("NOT_READY", "the control program is shutting down")
         if not self.latch.is_tripped and self.state not in RESETTABLE:
             raise CommandRejected("CONFLICT", "there is nothing to reset")
         if self.latch.is_person_related and not is_at_vehicle:

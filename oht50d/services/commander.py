@@ -90,18 +90,19 @@ class CommandDesk:
         """Trip the latch, send the frames, wait for the read-back at most half a second. Never refused."""
         kernel, _, _ = self._parts()
         name = "anonymous" if actor is None else actor.name
-        cause = Cause(CauseCode.OPERATOR_STOP, now_ns(), f"by {name} from {source}")
+        cause = Cause(CauseCode.OPERATOR_STOP, now_ns(), _by_whom(actor))
         is_first = kernel.trip(cause)
         if not is_first or not self._wire.trip_causes(StopKind.S1, (cause,)):
             # Folded: the frames go out again under the stop that is told already.
             self._wire.repeat_stop()
         self._guardian.poke()
-        persisted = await self._await_stop(cause, name) if is_first else await self._await_repeat()
+        persisted = await self._await_stop(cause, name, source) if is_first else await self._await_repeat()
         return self._stop_answer(kernel, persisted=persisted)
 
-    async def _await_stop(self, cause: Cause, name: str) -> bool:
+    async def _await_stop(self, cause: Cause, name: str, source: str) -> bool:
         """Read-back and record side by side; True if the record is on disk."""
-        row = self._event("robot.emergency.triggered", Severity.EMERGENCY, f"STOP {cause.detail}", name)
+        message = f"STOP was pressed {cause.detail}"
+        row = self._event("robot.emergency.triggered", Severity.EMERGENCY, message, name, source=source)
         self._is_stop_persisted = False
 
         async def write() -> None:
@@ -136,6 +137,7 @@ class CommandDesk:
         message = "The robot is stopping." if is_confirmed else "NOT CONFIRMED: press the red button."
         return {
             "command_id": str(uuid.uuid4()),
+            "number": None if report is None else report.number,
             "status": "executed" if is_confirmed else "not_confirmed",
             "outcome": outcome.value,
             "phase": None if report is None else report.phase.value,
@@ -305,8 +307,17 @@ class CommandDesk:
         if is_mixed:
             raise CommandRejected("SAFETY_VIOLATION", "simulated and real devices are mixed: no arming")
 
-    def _event(self, kind: str, severity: Severity, message: str, actor: str) -> EventRow:
-        return EventRow(self._utc_now(), now_ns(), kind, severity, message, actor)
+    def _event(self, kind: str, severity: Severity, message: str, actor: str, **details: object) -> EventRow:
+        return EventRow(self._utc_now(), now_ns(), kind, severity, message, actor, details)
 
     def _note(self, kind: str, severity: Severity, message: str, actor: str) -> None:
         self._records.record(self._event(kind, severity, message, actor))
+
+
+def _by_whom(actor: Actor | None) -> str:
+    """Who pressed STOP, in words for whoever stands before the page."""
+    if actor is None:
+        return "by somebody who is not signed in"
+    if actor.uid is None:
+        return f"by {actor.name}"
+    return f"by {'root' if actor.uid == 0 else f'user {actor.uid}'} on the machine itself"

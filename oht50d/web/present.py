@@ -92,18 +92,25 @@ def hit_view(hit: ZoneHit, now_ns: int) -> Json:
     }
 
 
-def stop_view(stop: StopReport | None, now_ns: int) -> Json | None:
-    """A stop with its four times in milliseconds after detection; a time not reached is null."""
-    if stop is None:
-        return None
+def stop_progress(stop: StopReport, now_ns: int) -> Json:
+    """How far a stop got, with its four times in milliseconds after detection; a time not reached is null."""
     return {
         "number": stop.number,
         "kind": stop.kind.label,
         "phase": stop.phase.value,
         "outcome": stop.outcome.value,
-        "causes": causes_view(stop.causes, now_ns),
         "age_ms": age_ms(stop.detected_ns, now_ns),
         **stop_times_ms(stop),
+    }
+
+
+def stop_view(stop: StopReport | None, now_ns: int) -> Json | None:
+    """A stop with its progress, its causes and what is left to confirm."""
+    if stop is None:
+        return None
+    return {
+        **stop_progress(stop, now_ns),
+        "causes": causes_view(stop.causes, now_ns),
         "predicted_ms": stop.predicted_ms,
         "residual": stop.residual,
         "unconfirmed_modules": [f"{unit:#04x}" for unit in stop.unconfirmed_units],

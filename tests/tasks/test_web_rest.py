@@ -94,7 +94,7 @@ async def test_status_says_why_it_cannot_move(autojump_clock, house, client) -> 
     view = (await (await client.get("/api/v1/robot/status", headers=house.headers())).get_json())["data"]
     assert view["status"] == "safe"
     assert view["why"]["can_move"] is False
-    assert view["why"]["sentence"].startswith("It is locked: the daemon has just started.")
+    assert view["why"]["sentence"].startswith("It is locked: the control program has just started.")
     codes = [cause["code"] for cause in view["why"]["inhibits"]]
     assert codes == ["zone_stop", "boot", "no_authority"]
     zone = view["why"]["inhibits"][0]

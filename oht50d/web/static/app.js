@@ -7,7 +7,7 @@ import { Lidar } from "./lidar.js";
 import { connect, isLive, listen } from "./link.js";
 import { Battery, Events, Modules, State, Stops, Why } from "./panels.js";
 import { SignIn, User } from "./signin.js";
-import { armStop, followStop } from "./stop.js";
+import { armStop } from "./stop.js";
 import { change, onChange, read } from "./store.js";
 import { html, render } from "./vendor/standalone.module.js";
 
@@ -79,7 +79,6 @@ async function start() {
   listen({
     onJog: hearJog,
     onNews: (message) => {
-      if (message.type === "stop_update") followStop(message.data);
       if (message.type === "status_change" && message.is_latched) change({ reset: { heldMs: null, note: "" } });
       readEvents();
     },

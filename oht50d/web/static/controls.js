@@ -8,6 +8,7 @@ import { html } from "./vendor/standalone.module.js";
 
 const RANKS = { viewer: 1, operator: 2, supervisor: 3, admin: 4 };
 const SHORTEST_HOLD_MS = 1000;
+const AT_VEHICLE = "Reset at the vehicle: hold the reset button there for one second, then let go.";
 
 export function mayDrive(user) {
   return user !== null && RANKS[user.role] >= RANKS.operator;
@@ -73,13 +74,14 @@ export function Reset({ state, isOn }) {
   const { user, status, reset } = state;
   if (!status || !mayDrive(user) || (!status.is_latched && !reset.note)) return null;
   const held = reset.heldMs === null ? 0 : Math.min(reset.heldMs, SHORTEST_HOLD_MS);
+  const atVehicle = status.is_latched && status.why.latched.some((cause) => cause.is_person_related);
   return html`<section class="panel" aria-labelledby="reset-title">
     <h2 id="reset-title">Reset</h2>
-    <${HoldButton} className="reset" label="RESET" disabled=${!isOn || !status.is_latched}
-      hint=${held >= SHORTEST_HOLD_MS ? "now let go" : "hold for 1 s, then let go"}
+    <${HoldButton} className="reset" label="RESET" disabled=${!isOn || !status.is_latched || atVehicle}
+      hint=${atVehicle ? "not from here" : held >= SHORTEST_HOLD_MS ? "now let go" : "hold for 1 s, then let go"}
       onDown=${resetDown} onUp=${resetUp} pressed=${reset.heldMs !== null} />
     <progress max=${SHORTEST_HOLD_MS} value=${held} aria-label="how long RESET is held"></progress>
-    <p role="status">${reset.note || "Make sure first that nobody is in danger. A reset is not a start."}</p>
+    <p role="status">${atVehicle ? AT_VEHICLE : reset.note || "Make sure first that nobody is in danger. A reset is not a start."}</p>
   </section>`;
 }
 

@@ -75,7 +75,7 @@ export function Stops({ safety }) {
     .filter((stop, place, all) => all.findIndex((other) => other.number === stop.number) === place).slice(0, 3);
   return html`<section class="panel" aria-labelledby="stops-title">
     <h2 id="stops-title">Last stops</h2>
-    ${stops.length === 0 && html`<p>None since the daemon started.</p>`}
+    ${stops.length === 0 && html`<p>None since the last start.</p>`}
     ${stops.map((stop) => html`<article key=${stop.number} class="stop-report">
       <p><b>No. ${stop.number}</b>, ${STOP_KINDS[stop.kind] || stop.kind}, ${age(stop.age_ms)}<br />
         <span class=${stop.phase === "not_confirmed" ? "alarm-line" : ""}>
@@ -83,8 +83,8 @@ export function Stops({ safety }) {
         ${stop.causes.map((cause) => cause.title).join("; ")}</p>
       <dl class="numbers tight">
         <div><dt>Detected</dt><dd>0 ms</dd></div>
-        <div><dt>First frame</dt><dd>${milliseconds(stop.first_frame_ms)}</dd></div>
-        <div><dt>Output zero</dt><dd>${milliseconds(stop.output_zero_ms)}</dd></div>
+        <div><dt>Stop sent</dt><dd>${milliseconds(stop.first_frame_ms)}</dd></div>
+        <div><dt>Drives at zero</dt><dd>${milliseconds(stop.output_zero_ms)}</dd></div>
         <div><dt>Standstill</dt><dd>${milliseconds(stop.standstill_ms)}</dd></div>
       </dl>
       ${stop.predicted_ms !== null && html`<p class="quiet">Predicted at most ${milliseconds(stop.predicted_ms)}.</p>`}
