@@ -206,6 +206,9 @@ async def test_nonces_go_to_the_one_who_jogs_only(autojump_clock, house) -> None
         ('{"type": "jog_press", "direction": "forward", "boot_id": "b"}', "INVALID_COMMAND", "epoch"),
         ('{"type": "jog_renew", "nonce": "1"}', "INVALID_COMMAND", "nonce"),
         ('{"type": "jog_press", "direction": "forward", "boot_id": "other", "epoch": 1}', "CONFLICT", None),
+        ('{"type": "ping", "sent": NaN}', "INVALID_COMMAND", "body"),
+        ('{"type": "ping", "sent": 1e999}', "INVALID_COMMAND", "body"),
+        ('{"type": "ping", "sent": 1' + "0" * 400 + "}", "INVALID_COMMAND", "sent"),
         ('{"type": "ping", "filler": "' + "x" * 5000 + '"}', "INVALID_COMMAND", "body"),
     ],
 )
