@@ -12,6 +12,7 @@ from oht50d.model.errors import StoreError
 from oht50d.model.registers import ModuleKind
 from oht50d.web.app import create_app
 from oht50d.web.app_config import WebConfig
+from oht50d.web.page import LIBRARY, StaticFile, load_static
 
 STOP_TIMES = ("detected_ms", "first_frame_ms", "output_zero_ms", "standstill_ms")
 
@@ -220,7 +221,10 @@ async def test_events_page_backwards(autojump_clock, house, client) -> None:
     assert [event["seq"] for event in (await response.get_json())["data"]["events"]] == [1]
 
 
-async def test_security_headers_and_static_page(autojump_clock, client) -> None:
+async def test_security_headers_and_static_page(autojump_clock, house, monkeypatch) -> None:
+    files = {LIBRARY: StaticFile(b"export {};", "text/javascript", "1"), **load_static()}
+    monkeypatch.setattr("oht50d.web.app.load_static", lambda: files)
+    client = create_app(house.ports).test_client()
     response = await client.get("/")
     body = await response.get_data(as_text=True)
     assert response.status_code == 200
@@ -232,6 +236,22 @@ async def test_security_headers_and_static_page(autojump_clock, client) -> None:
     again = await client.get("/", headers={"If-None-Match": response.headers["ETag"]})
     assert again.status_code == 304
     assert (await client.get("/static/../app.py")).status_code == 404
+
+
+async def test_a_page_without_its_library_says_how_to_get_it(autojump_clock, house, monkeypatch, caplog) -> None:
+    files = {name: file for name, file in load_static().items() if name != LIBRARY}
+    monkeypatch.setattr("oht50d.web.app.load_static", lambda: files)
+    client = create_app(house.ports).test_client()
+    for known in ({}, {"If-None-Match": f'"{files["no_library.html"].etag}"'}):
+        response = await client.get("/", headers=known)
+        body = await response.get_data(as_text=True)
+        assert response.status_code == 503
+        assert "standalone.module.js" in body
+        assert "./dev run" in body
+        assert 'action="/api/v1/robot/emergency-stop"' in body
+        assert "<script" not in body
+    assert LIBRARY in caplog.text
+    assert (await client.get("/static/style.css")).status_code == 200
 
 
 async def test_rate_limit_spares_stop_health_and_metrics(autojump_clock) -> None:
