@@ -70,7 +70,12 @@ def _sentence(can_move: bool, latched: list[Json], stopping: list[Json], inhibit
     lead = "It stops" if stopping else "It is locked" if latched else "It stands"
     others = len({str(view["code"]) for view in [*stopping, *latched, *inhibits]}) - 1
     tail = "" if others == 0 else " There is 1 more cause." if others == 1 else f" There are {others} more causes."
-    return f"{lead}: {str(first['title'])[:1].lower()}{str(first['title'])[1:]}.{tail}"
+    return f"{lead}: {_uncapitalised(str(first['title']))}.{tail}"
+
+
+def _uncapitalised(title: str) -> str:
+    """The title within a sentence; a word in capitals, such as STOP, stays as it is."""
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
 
 
 def battery_view(snapshot: Snapshot, now_ns: int) -> Json:

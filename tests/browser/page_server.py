@@ -85,9 +85,8 @@ def steer(app, stage: Stage) -> None:
         if "latched_by" in wish:
             stage.latched_by = tuple(Cause(CauseCode(code), now_ns()) for code in wish["latched_by"])
         if wish.get("unlatched"):
-            house.hub.publish(
-                is_latched=False, state=MachineState.IDLE, authority=Authority(BOOT_ID, 2, "ops", now_ns())
-            )
+            authority = Authority(BOOT_ID, 2, wish.get("holder", "ops"), now_ns())
+            house.hub.publish(is_latched=False, state=MachineState.IDLE, authority=authority)
         return Response("{}", content_type="application/json")
 
     @app.get("/_test/facts")

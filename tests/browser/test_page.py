@@ -192,6 +192,13 @@ def test_one_time_link_is_used_and_leaves_the_address_bar(page: Page, robot: Rob
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
+def test_a_link_pasted_into_the_open_page_signs_in_and_connects(page: Page, robot: Robot) -> None:
+    page.goto(robot.url)
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    signed_in(page, robot)
+    expect(page.locator(".banner.lost")).to_have_count(0)
+
+
 def test_sign_in_with_password(page: Page, robot: Robot) -> None:
     page.goto(robot.url)
     page.get_by_label("User name").fill("ops")
@@ -281,6 +288,19 @@ def test_reset_says_beforehand_that_it_is_done_at_the_vehicle(page: Page, robot:
     expect(reset).to_contain_text("Make sure first that nobody is in danger")
 
 
+def test_a_held_button_that_the_page_moves_away_is_still_held(page: Page, robot: Robot) -> None:
+    signed_in(page, robot)
+    reset = page.get_by_role("button", name="RESET")
+    reset.hover()
+    before = reset.bounding_box()["y"]
+    page.mouse.down()
+    robot.set(obstacle=True)
+    until(page, lambda: reset.bounding_box()["y"] > before + reset.bounding_box()["height"])
+    page.wait_for_timeout(1200)
+    page.mouse.up()
+    until(page, lambda: not robot.facts()["is_latched"])
+
+
 def test_jog_runs_while_held_and_every_way_up_releases(page: Page, robot: Robot) -> None:
     robot.set(unlatched=True)
     signed_in(page, robot)
@@ -335,10 +355,16 @@ def test_closing_the_page_ends_a_jog(page: Page, robot: Robot) -> None:
 
 def test_control_is_taken_and_returned(page: Page, robot: Robot) -> None:
     signed_in(page, robot)
-    page.get_by_role("button", name="Take control").click()
+    take = page.get_by_role("button", name="Take control")
+    expect(take).to_be_disabled()
+    expect(page.get_by_text("Reset first: a reset takes control away")).to_be_visible()
+    expect(page.get_by_text("Reset first.", exact=True)).to_be_visible()
+    robot.set(unlatched=True, holder=None)
+    expect(page.get_by_text("Take control first.")).to_be_visible()
+    take.click()
     expect(page.get_by_role("button", name="Return control")).to_be_visible()
     assert robot.facts()["holder"] == "ops"
-    expect(page.get_by_text("Reset first.")).to_be_visible()
+    expect(page.get_by_role("button", name="Forward")).to_be_enabled()
     page.get_by_role("button", name="Return control").click()
     expect(page.get_by_role("button", name="Take control")).to_be_visible()
     assert robot.facts()["holder"] is None

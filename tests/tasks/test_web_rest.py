@@ -9,10 +9,12 @@ from web_fakes import FakeHouse, modules, room_scan, with_obstacle
 
 from oht50d.clock import now_ns
 from oht50d.model.errors import StoreError
+from oht50d.model.motion import Cause, CauseCode
 from oht50d.model.registers import ModuleKind
 from oht50d.web.app import create_app
 from oht50d.web.app_config import WebConfig
 from oht50d.web.page import LIBRARY, StaticFile, load_static
+from oht50d.web.present_robot import why_view
 
 STOP_TIMES = ("detected_ms", "first_frame_ms", "output_zero_ms", "standstill_ms")
 
@@ -102,6 +104,20 @@ async def test_status_says_why_it_cannot_move(autojump_clock, house, client) -> 
     assert zone["hit"]["zone"] == "stop"
     assert zone["hit"]["points"][1] == {"angle_deg": 0.0, "distance_mm": 430}
     assert zone["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (CauseCode.OPERATOR_STOP, "It is locked: STOP was pressed."),
+        (CauseCode.LIDAR_SILENT, "It is locked: the LiDAR has gone silent."),
+    ],
+)
+async def test_a_title_within_the_sentence_keeps_its_capitals(autojump_clock, house, code, sentence) -> None:
+    cause = Cause(code, now_ns())
+    decision = evolve(house.hub.current().decision, inhibits=(cause,))
+    snapshot = house.hub.publish(latched_causes=(cause,), decision=decision)
+    assert why_view(snapshot, now_ns())["sentence"] == sentence
 
 
 async def test_unknown_is_null_and_stale_is_said(autojump_clock, house, client) -> None:

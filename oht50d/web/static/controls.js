@@ -33,8 +33,9 @@ export function Authority({ state, isOn }) {
   return html`<section class="panel" aria-labelledby="authority-title">
     <h2 id="authority-title">Control</h2>
     <p>${holder ? html`Held by <b>${holder}</b>${isMine ? " (you)" : ""}.` : "Nobody has control."}</p>
-    <button type="button" disabled=${!isOn} onClick=${() => command(isMine ? "disarm" : "arm")}>
-      ${isMine ? "Return control" : "Take control"}</button>
+    <button type="button" disabled=${!isOn || (!isMine && status.is_latched)}
+      onClick=${() => command(isMine ? "disarm" : "arm")}>${isMine ? "Return control" : "Take control"}</button>
+    ${!isMine && status.is_latched && html`<p role="status">Reset first: a reset takes control away from everybody.</p>`}
   </section>`;
 }
 
@@ -116,7 +117,7 @@ export function Jog({ state, isOn }) {
   const { user, status, jog } = state;
   if (!status || !mayDrive(user)) return null;
   const isMine = status.authority.holder === user.username;
-  const cannot = !isMine ? "Take control first." : status.is_latched ? "Reset first." : "";
+  const cannot = status.is_latched ? "Reset first." : isMine ? "" : "Take control first.";
   const one = (direction, label) => html`<${HoldButton} className="jog" label=${label} hint="hold to move"
     disabled=${!isOn || cannot !== "" || (jog.direction !== null && jog.direction !== direction)}
     pressed=${jog.direction === direction} onDown=${() => jogDown(direction)} onUp=${jogUp} />`;

@@ -8,7 +8,7 @@ export function State({ status }) {
   return html`<section class="panel wide" aria-labelledby="state-title">
     <h2 id="state-title">State</h2>
     <div role="status" aria-live="polite">
-      <p class="state">${STATES[status.state] || status.state} <span class="code">${status.state}</span></p>
+      <p class="state">${STATES[status.state] || status.state}</p>
       ${isStop && html`<p class="alarm-line">■ ${PHASES[status.stop.phase]}</p>`}
       <p class="sentence">${status.why.can_move ? "▶ " : "■ "}${status.why.sentence}</p>
     </div>
