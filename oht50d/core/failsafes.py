@@ -127,6 +127,11 @@ def by_severity(causes: list[Cause]) -> tuple[Cause, ...]:
     return tuple(sorted(causes, key=lambda cause: (_RANK[cause.code], cause.since_ns)))
 
 
+def titles(causes: tuple[Cause, ...]) -> str:
+    """The causes in words, for records and messages."""
+    return "; ".join(FAILSAFES[cause.code].title for cause in causes)
+
+
 def stop_kind(causes: tuple[Cause, ...]) -> StopKind | None:
     """The most severe stop that any of the causes asks for."""
     kinds = [kind for cause in causes if (kind := FAILSAFES[cause.code].stop) is not None]

@@ -13,6 +13,7 @@ import trio
 from attrs import frozen
 
 from oht50d.clock import NS_PER_MS, NS_PER_S, now_ns
+from oht50d.core.failsafes import titles
 from oht50d.core.history_events import stop_times_ms
 from oht50d.core.robot_state import RobotState
 from oht50d.core.safety_config import SafetyConfig
@@ -203,8 +204,8 @@ class CommandDesk:
         kernel, state, wire = self._parts()
         kernel.check_reset(state.inputs(wire), is_at_vehicle=is_at_vehicle)
         known = kernel.latch.trips
-        held = ", ".join(cause.code.value for cause in kernel.latch.causes)
-        row = self._event("safety.reset", Severity.WARNING, f"reset of: {held or kernel.state.name}", name)
+        held = titles(kernel.latch.causes) or kernel.state.name
+        row = self._event("safety.reset", Severity.WARNING, f"RESET was pressed: {held}", name)
         try:
             await self._records.record_durably(row)
         except StoreError as problem:
@@ -268,7 +269,7 @@ class CommandDesk:
         if decision.permit is None:
             codes = [cause.code.value for cause in decision.inhibits]
             raise CommandRejected("SAFETY_VIOLATION", "motion is not permitted now", {"causes": codes})
-        self._note("robot.movement.started", Severity.INFO, f"jog {direction.name.lower()}", actor.name)
+        self._note("robot.movement.started", Severity.INFO, f"Jog {direction.name.lower()}", actor.name)
         return {
             "nonce": kernel.lease.nonce,
             "lease_ms": self._config.jog.lease.ns / NS_PER_MS,

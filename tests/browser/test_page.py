@@ -219,6 +219,7 @@ def test_obstacle_shows_zone_points_and_why(page: Page, robot: Robot) -> None:
     expect(why).to_contain_text("stop zone (0.50 m): nearest 0.43 m")
     expect(why).to_contain_text("by 3 points: 0.43 m straight ahead; 0.45 m 6° right")
     expect(why).to_contain_text("Clear the way")
+    assert why.locator(".badge").all_inner_texts() == ["■ NOT ALLOWED", "▲ LOCKED", "▲ NOT ALLOWED"]
     expect(why).to_contain_text("The control program has just started")
     expect(page.get_by_role("img", name="LiDAR picture, violated: stop zone, slow zone")).to_be_visible()
     stops = page.locator("section", has=page.get_by_role("heading", name="Last stops"))

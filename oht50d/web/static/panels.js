@@ -45,6 +45,11 @@ export function byZone(hits) {
   });
 }
 
+// What stops or locks does not allow motion either: that goes without saying.
+function badge(kinds) {
+  return kinds.length > 1 ? kinds.filter((kind) => kind !== "NOT ALLOWED").join(", ") : kinds[0];
+}
+
 const POINTS_TOLD = 4;
 
 export function Why({ status }) {
@@ -53,7 +58,7 @@ export function Why({ status }) {
   return html`<section class="panel wide" aria-labelledby="why-title">
     <h2 id="why-title">Why it does not move</h2>
     <ul class="causes">${causes.map((cause) => html`<li key=${cause.code} class=${cause.stop ? "cause hard" : "cause"}>
-      <p class="cause-title"><span class="badge">${cause.stop ? "■" : "▲"} ${cause.kinds.join(", ")}</span>
+      <p class="cause-title"><span class="badge">${cause.stop ? "■" : "▲"} ${badge(cause.kinds)}</span>
         ${cause.title}</p>
       ${cause.hits.length ? byZone(cause.hits).map((hit) => html`<${Evidence} hit=${hit} />`) : cause.detail && html`<p>${cause.detail}</p>`}
       <p class="remedy">→ ${cause.remedy}</p>
@@ -138,12 +143,20 @@ function Trend({ trend }) {
     <polyline points=${points} class="line" /></svg>`;
 }
 
+const SEVERITIES = { debug: "quiet", info: "quiet", warning: "warn-line" };
+
+// The records keep the machine's names of its states; here they are told as the page tells them elsewhere.
+function told({ kind, message, details }) {
+  if (kind !== "robot.status.changed" || !details) return message;
+  return `${STATES[details.old_status] || details.old_status} → ${STATES[details.new_status] || details.new_status}`;
+}
+
 export function Events({ events }) {
   return html`<section class="panel" aria-labelledby="events-title">
     <h2 id="events-title">Recent events</h2>
     ${events.length === 0 ? html`<p>None known.</p>` : html`<ul class="events">${events.map((event) => html`
       <li key=${`${event.boot_id}/${event.seq}`}><time>${String(event.utc).slice(11, 19)}</time>
-        <span class=${event.severity === "info" ? "quiet" : "warn-line"}>${String(event.severity).toUpperCase()}</span>
-        <span>${event.message}</span></li>`)}</ul>`}
+        <span class=${SEVERITIES[event.severity] || "alarm-line"}>${String(event.severity).toUpperCase()}</span>
+        <span>${told(event)}</span></li>`)}</ul>`}
   </section>`;
 }
