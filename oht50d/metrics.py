@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from oht50d.core.safety_word import CHAIN_FRESH_NS, SafetyWord, evaluate_safety_word
 from oht50d.model.lidar import LidarLinkState
 from oht50d.model.motion import MachineState
 from oht50d.model.registers import Quality, Reading
@@ -34,7 +35,7 @@ FRESH_LIMITS_NS: dict[str, int] = {
     "battery": 5 * _S,
     "position": _S,
     "velocity": _S,
-    "chain": _S,
+    "chain": CHAIN_FRESH_NS,
     "safety": _S,
     "drive": _S,
     "brake": _S,
@@ -111,6 +112,12 @@ def _states(snapshot: Snapshot, _: int) -> Iterator[Sample]:
         yield (state.name.lower(),), float(state is snapshot.state)
 
 
+def _safety_words(snapshot: Snapshot, now_ns: int) -> Iterator[Sample]:
+    present = evaluate_safety_word(snapshot, now_ns)
+    for word in SafetyWord:
+        yield (word.name.lower(),), float(word is present)
+
+
 def _causes(snapshot: Snapshot, _: int) -> Iterator[Sample]:
     codes = {cause.code.value for cause in (*snapshot.latched_causes, *snapshot.decision.stop_causes)}
     for code in sorted(codes):
@@ -146,7 +153,8 @@ TABLE: tuple[MetricRow, ...] = (
     MetricRow("oht50_snapshot_age_seconds", _G, "Age of the snapshot that everything here is drawn from", (),
               lambda s, now: _one(_age_s(s.taken_ns, now))),
     MetricRow("oht50_simulated", _G, "1 if devices are simulated", (), _simulated),
-    MetricRow("oht50_safety_state", _G, "1 for the present state of the machine", ("state",), _states),
+    MetricRow("oht50_machine_state", _G, "1 for the present state of the machine", ("state",), _states),
+    MetricRow("oht50_safety_state", _G, "1 for the API's word on safety", ("state",), _safety_words),
     MetricRow("oht50_latched", _G, "1 while the safety latch holds", (), lambda s, _: _one(s.is_latched)),
     MetricRow("oht50_stop_cause", _G, "1 for every cause that stops or latches now", ("cause",), _causes),
     MetricRow("oht50_permit", _G, "1 while a permit to move is valid", (),

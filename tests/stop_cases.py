@@ -114,7 +114,7 @@ async def run_case(case: StopCase, directory: Path, robot: SimulatedRobot, phase
 def _check_report(case: StopCase, stop: dict[str, Any]) -> None:
     """Detected, first frame, output zero, standstill: in this order, each told."""
     assert case.codes & {cause["code"] for cause in stop["causes"]}, stop
-    names = ("first_frame", "output_zero", "standstill")
+    names = ("first_frame_ms", "output_zero_ms", "standstill_ms")
     times = [stop[name] for name in names]
     assert all(moment is not None for moment in times), stop
     assert 0 <= times[0] <= times[1] <= times[2], stop

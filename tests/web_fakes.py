@@ -240,17 +240,19 @@ class FakeCommander:
         if self.error is not None:
             raise self.error
         await trio.sleep(self.stop_takes_s)
+        phases = {"verified": "standstill", "acknowledged": "stopping", "sent": "sending"}
         return {
             "command_id": f"stop-{len(self.stops)}",
+            "number": len(self.stops),
             "status": "executed",
             "outcome": self.outcome,
-            "phase": "standstill",
+            "phase": phases.get(self.outcome, "not_confirmed"),
             "persisted": True,
             "repeats": 0,
-            "detected": 0.0,
-            "first_frame": 4.1,
-            "output_zero": 21.0,
-            "standstill": 240.0,
+            "detected_ms": 0.0,
+            "first_frame_ms": 4.1,
+            "output_zero_ms": 21.0,
+            "standstill_ms": 240.0,
             "message": "",
         }
 

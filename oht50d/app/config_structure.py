@@ -24,6 +24,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from oht50d.codec.strict_table import dotted, nearest
 from oht50d.codec.toml_lines import Path as KeyPath
+from oht50d.model.errors import SettingRefused
 from oht50d.model.units import Duration
 
 Settings = TypeVar("Settings")
@@ -231,6 +232,8 @@ def _leaf(error: BaseException, path: KeyPath) -> Iterator[Problem]:
             yield from (unknown_key((*path, name), known) for name in sorted(error.extra_fields))
         case WrongType():
             yield Problem(path, "wrong type or choice", error.expected, error.found)
+        case SettingRefused():
+            yield Problem(path, error.why, error.expected, error.found)
         case KeyError():
             yield Problem((*path, str(error.args[0])), "missing")
         case _:

@@ -70,7 +70,7 @@ def stop_text(tree: Tree) -> str:
     is_confirmed = outcome in {"acknowledged", "verified"}
     words = f"STOP {outcome}" if is_confirmed else f"STOP {outcome}: NOT CONFIRMED, press the red button"
     times = ", ".join(
-        f"{name.replace('_', ' ')} {told(tree.get(name), 'ms')}"
+        f"{name.replace('_', ' ')} {told(tree.get(f'{name}_ms'), 'ms')}"
         for name in ("detected", "first_frame", "output_zero", "standstill")
     )
     lines = [f"{words}\n{times}"]

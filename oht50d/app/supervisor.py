@@ -63,9 +63,9 @@ class Supervised:
                 await self._run()
                 self._tell("ended by itself")
             except* LinkError as group:
-                self._tell(str(_first_leaf(group)), _first_leaf(group))
+                self._tell(str(first_leaf(group)), first_leaf(group))
             except* Exception as group:  # noqa: BLE001 - every defect: counted, and raised beyond the budget
-                self._note_defect(_first_leaf(group))
+                self._note_defect(first_leaf(group))
             if self._has_settled:
                 self._attempt = 0
             await self._pause(self._policy.delay_s(self._attempt))
@@ -103,7 +103,7 @@ class Supervised:
         self._last_problem, self._folded = problem, 0
 
 
-def _first_leaf(error: BaseException) -> BaseException:
+def first_leaf(error: BaseException) -> BaseException:
     """The first exception that is not a group; nested nurseries wrap what they raise."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -112,5 +112,5 @@ def _first_leaf(error: BaseException) -> BaseException:
 
 def first_problem(error: BaseException) -> Oht50Error | None:
     """The first error of ours inside `error`, if there is one."""
-    leaf = _first_leaf(error)
+    leaf = first_leaf(error)
     return leaf if isinstance(leaf, Oht50Error) else None

@@ -24,7 +24,7 @@ class AuthorityDesk:
     def check(self, boot_id: str, epoch: int) -> None:
         """Raises CommandRejected CONFLICT if a claim speaks of another boot or an older authority."""
         if boot_id != self._boot_id:
-            raise CommandRejected("CONFLICT", "the daemon has restarted since", {"field": "boot_id"})
+            raise CommandRejected("CONFLICT", "the control program has restarted since", {"field": "boot_id"})
         if epoch != self._epoch:
             raise CommandRejected("CONFLICT", "authority has changed since", {"field": "epoch", "epoch": self._epoch})
 

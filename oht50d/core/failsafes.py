@@ -21,7 +21,10 @@ class Latching(enum.Enum):
 
 @frozen
 class Failsafe:
-    """One row: `stop` is what happens while moving (None: it only inhibits a start)."""
+    """One row: `stop` is what happens while moving (None: it only inhibits a start).
+
+    `is_ordinary`: part of everyday work, such as nobody asking for motion; it is no reason for a warning.
+    """
 
     code: CauseCode
     title: str
@@ -29,6 +32,7 @@ class Failsafe:
     latching: Latching
     is_person_related: bool
     remedy: str
+    is_ordinary: bool = False
 
     @property
     def is_latching(self) -> bool:
@@ -77,14 +81,15 @@ _ROWS: tuple[Failsafe, ...] = (
     Failsafe(_C.MOTION_UNKNOWN, "A motion command was not answered", _S1, _MOVING, False,
              "Check the bus quality to the motor module. Then reset."),
     Failsafe(_C.PERMIT_EXPIRED, "The permission to move ran out", _S1, _MOVING, False,
-             "The daemon was too slow or faulty; look at the log. Then reset."),
-    Failsafe(_C.LOOP_GAP, "The daemon was not running for a moment", _S1, _MOVING, False,
+             "The control program was too slow or faulty; look at the log. Then reset."),
+    Failsafe(_C.LOOP_GAP, "The control program was not running for a moment", _S1, _MOVING, False,
              "Look for load on this computer. Then reset."),
     Failsafe(_C.OPERATOR_STOP, "STOP was pressed", _S1, _ALWAYS, False,
              "Make sure that nobody is in danger, then hold RESET for one second and let go."),
-    Failsafe(_C.SHUTDOWN, "The daemon is shutting down", _S1, _ALWAYS, False, "Start it again."),
-    Failsafe(_C.CRASH, "A part of the daemon failed", _S1, _ALWAYS, False, "Look at the log, report it. Then reset."),
-    Failsafe(_C.BOOT, "The daemon has just started", None, _ALWAYS, False,
+    Failsafe(_C.SHUTDOWN, "The control program is shutting down", _S1, _ALWAYS, False, "Start it again."),
+    Failsafe(_C.CRASH, "A part of the control program failed", _S1, _ALWAYS, False,
+             "Look at the log, report it. Then reset."),
+    Failsafe(_C.BOOT, "The control program has just started", None, _ALWAYS, False,
              "Look at the robot, then hold RESET for one second and let go."),
     Failsafe(_C.ZONE_STOP, "Something is inside the stop zone", _S1, _NEVER, False,
              "Clear the way, or move away from it."),
@@ -97,21 +102,22 @@ _ROWS: tuple[Failsafe, ...] = (
              "Set auto_reset_enable (0x0052) of the safety module to 0 with motor power isolated."),
     Failsafe(_C.NO_EVIDENCE, "Inputs since the last gap are not complete yet", _S1, _NEVER, False,
              "Wait for one LiDAR turn and one answer of the safety module."),
-    Failsafe(_C.PAUSED, "Paused", _S2, _NEVER, False, "Press the jog button again."),
+    Failsafe(_C.PAUSED, "Paused", _S2, _NEVER, False, "Press the jog button again.", is_ordinary=True),
     Failsafe(_C.JOG_RELEASED, "The jog button was released or its link was late", _S2, _NEVER, False,
-             "Let go of the button and press it again."),
+             "Let go of the button and press it again.", is_ordinary=True),
     Failsafe(_C.MODULE_MISSING, "A module was not found yet", None, _NEVER, False,
              "Check its supply, its address and the RS485 plug."),
     Failsafe(_C.MIXED_SIMULATION, "Simulated and real devices are mixed", None, _NEVER, False,
              "Simulate everything or nothing."),
     Failsafe(_C.BRAKE_UNKNOWN, "The brake's wiring is not commissioned", None, _NEVER, False,
-             "Set safety.brake_wiring after the brake test."),
+             "Set safety.brake_wiring after the brake test.", is_ordinary=True),
     Failsafe(_C.STOPPING, "A stop is under way", None, _NEVER, False,
-             "Wait until standstill is measured and all outputs are read back as off."),
+             "Wait until standstill is measured and all outputs are confirmed to be off."),
     Failsafe(_C.RELEASE_FIRST, "The button must be released first", None, _NEVER, False,
-             "Let go of the button and press it again."),
-    Failsafe(_C.NO_AUTHORITY, "Nobody has taken control", None, _NEVER, False, "Sign in and take control."),
-    Failsafe(_C.NO_DEMAND, "Nobody asks for motion", None, _NEVER, False, "Hold a jog button."),
+             "Let go of the button and press it again.", is_ordinary=True),
+    Failsafe(_C.NO_AUTHORITY, "Nobody has taken control", None, _NEVER, False,
+             "Sign in and take control.", is_ordinary=True),
+    Failsafe(_C.NO_DEMAND, "Nobody asks for motion", None, _NEVER, False, "Hold a jog button.", is_ordinary=True),
 )
 # fmt: on
 
@@ -123,6 +129,11 @@ _RANK = {row.code: rank for rank, row in enumerate(_ROWS)}
 def by_severity(causes: list[Cause]) -> tuple[Cause, ...]:
     """Sorted as the table stands, one cause a code and hit zone: the most severe first."""
     return tuple(sorted(causes, key=lambda cause: (_RANK[cause.code], cause.since_ns)))
+
+
+def titles(causes: tuple[Cause, ...]) -> str:
+    """The causes in words, for records and messages."""
+    return "; ".join(FAILSAFES[cause.code].title for cause in causes)
 
 
 def stop_kind(causes: tuple[Cause, ...]) -> StopKind | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from attrs import evolve
 
+from oht50d.core.failsafes import FAILSAFES, titles
 from oht50d.model.lidar import LidarLinkState
 from oht50d.model.motion import Cause, MachineState, StopPhase, StopReport
 from oht50d.model.records import EventRow, Severity
@@ -71,7 +72,7 @@ def _causes(causes: tuple[Cause, ...]) -> list[str]:
 
 def _started(now: Snapshot) -> EventRow:
     causes = _causes(now.latched_causes)
-    because = f", latched by {', '.join(causes)}" if causes else ""
+    because = f", locked: {titles(now.latched_causes)}" if causes else ""
     message = f"Started in {now.state.name}{because}"
     details = {"boot_id": now.authority.boot_id, "state": now.state.name, "causes": causes}
     return _event(now, "robot.started", Severity.INFO, message, is_simulated=now.is_simulated, **details)
@@ -98,12 +99,14 @@ def _latch(before: Snapshot, now: Snapshot) -> Iterator[EventRow]:
     known = {cause.code for cause in before.latched_causes} if before.is_latched else set()
     for cause in now.latched_causes if now.is_latched else ():
         if cause.code not in known:
-            message = f"Latched: {cause.code.value}" + (f" ({cause.detail})" if cause.detail else "")
+            title = FAILSAFES[cause.code].title
+            message = f"Locked: {title}" + (f" ({cause.detail})" if cause.detail else "")
             row = _event(now, "safety.emergency.triggered", Severity.EMERGENCY, message, cause=cause.code.value)
             yield evolve(row, details={**row.details, "since_monotonic_ns": cause.since_ns, **_hit(cause)})
     if before.is_latched and not now.is_latched:
         causes = _causes(before.latched_causes)
-        yield _event(now, "safety.latch.cleared", Severity.WARNING, f"Reset: {', '.join(causes)}", causes=causes)
+        message = f"Reset: {titles(before.latched_causes)}"
+        yield _event(now, "safety.latch.cleared", Severity.WARNING, message, causes=causes)
 
 
 def _hit(cause: Cause) -> Mapping[str, object]:
@@ -167,4 +170,4 @@ def _stop_event(now: Snapshot, report: StopReport) -> EventRow:
 
 
 def _told(span_ms: float | None) -> str:
-    return "at an unknown time" if span_ms is None else f"{span_ms:g} ms"
+    return "at an unknown time" if span_ms is None else f"{span_ms:.0f} ms"

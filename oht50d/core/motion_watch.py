@@ -49,7 +49,7 @@ class MotionWatch:
     def evaluate(self, inputs: SafetyInputs, now_ns: int, *, is_active: bool) -> Iterator[Cause]:
         """What the drives and the location source say against each other or against the command."""
         if self._is_uncommanded(inputs):
-            yield Cause(CauseCode.UNCOMMANDED, now_ns, "a drive reads back as enabled")
+            yield Cause(CauseCode.UNCOMMANDED, now_ns, "a drive reports that it is switched on")
         if self._is_undriven and inputs.velocity is not None:
             yield Cause(CauseCode.UNDRIVEN_MOTION, now_ns, f"{inputs.velocity.value} mm/s measured")
         if len(self._wrong_way_seen) >= NEEDED_READINGS and inputs.velocity is not None:

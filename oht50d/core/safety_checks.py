@@ -98,7 +98,7 @@ def evaluate_safety_module(inputs: SafetyInputs, moment: Moment) -> Iterator[Cau
         if reading is not None and reading.raw > limit:
             yield Cause(CauseCode.SAFETY_ERROR, moment.now_ns, f"{name} reads {reading.raw}")
     if inputs.auto_reset is not None and inputs.auto_reset.raw != 0:
-        yield Cause(CauseCode.SAFETY_AUTO_RESET, moment.now_ns, "auto_reset_enable reads back 1")
+        yield Cause(CauseCode.SAFETY_AUTO_RESET, moment.now_ns, "auto_reset_enable is 1")
 
 
 def evaluate_evidence(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
@@ -112,7 +112,7 @@ def evaluate_evidence(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
         ("auto_reset_enable", _are_known((inputs.auto_reset,), opened_ns)),
         ("the drives' feedback", _are_known(drives, opened_ns) and bool(drives)),
         ("a measured velocity", _are_known((inputs.velocity,), opened_ns)),
-        ("the drives' communication time-out, written and read back", inputs.is_set_up),
+        ("the drives' communication time-out, written and confirmed", inputs.is_set_up),
         ("the stop of the opening", inputs.stop is not None),
         ("a whole LiDAR turn", _has_turned(inputs.lidar, moment.floor_ns)),
     )

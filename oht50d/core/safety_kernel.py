@@ -261,7 +261,7 @@ class SafetyKernel:
     def check_reset(self, inputs: SafetyInputs, *, is_at_vehicle: bool) -> None:
         """Raises CommandRejected with the reason why the latch may not be cleared now."""
         if self.state is MachineState.SHUTDOWN:
-            raise CommandRejected("NOT_READY", "the daemon is shutting down")
+            raise CommandRejected("NOT_READY", "the control program is shutting down")
         if not self.latch.is_tripped and self.state not in RESETTABLE:
             raise CommandRejected("CONFLICT", "there is nothing to reset")
         if self.latch.is_person_related and not is_at_vehicle:

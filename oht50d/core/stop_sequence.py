@@ -375,7 +375,7 @@ class StopSequencer:
             return f"{run.kind.label}: no standstill within {self._config.standstill_limit}"
         units = sorted({item.write.unit for item in run.items if not item.is_verified})
         names = ", ".join(f"{unit:#04x}" for unit in units)
-        return f"{run.kind.label}: not read back within {self._config.read_back_limit} from {names}"
+        return f"{run.kind.label}: not confirmed within {self._config.read_back_limit} by {names}"
 
     def _phase(self, run: _Run) -> StopPhase:
         if run.is_done:

@@ -343,7 +343,7 @@ class WireSchedule:
         if permit is None or not permit.is_valid(now_ns) or not self._is_same_way(permit):
             self.trip(StopKind.S1, (Cause(CauseCode.PERMIT_EXPIRED, now_ns, "sent by the bus owner itself"),), now_ns)
         elif self.drive_line.has_started and not self._is_prepared(permit):
-            detail = "a drive reads back another mode or direction"
+            detail = "a drive reports another mode or direction"
             self.trip(StopKind.S1, (Cause(CauseCode.MOTION_UNKNOWN, now_ns, detail),), now_ns)
 
     def _is_prepared(self, permit: Permit) -> bool:

@@ -13,6 +13,8 @@ import trio
 from attrs import frozen
 
 from oht50d.clock import NS_PER_MS, NS_PER_S, now_ns
+from oht50d.core.failsafes import titles
+from oht50d.core.history_events import stop_times_ms
 from oht50d.core.reset_button import Press
 from oht50d.core.robot_state import RobotState
 from oht50d.core.safety_config import SafetyConfig
@@ -38,6 +40,9 @@ ANSWER_WAIT_S = 0.5
 BUTTON_ACTOR = "button at the vehicle"
 MAX_HOLDS = 16
 MAXIMUM_HOLD_NS = 10 * NS_PER_S
+_NO_TIMES_MS: Mapping[str, float | None] = {
+    "detected_ms": 0.0, "first_frame_ms": None, "output_zero_ms": None, "standstill_ms": None,
+}  # fmt: skip
 
 
 class StopWire(Protocol):
@@ -88,18 +93,19 @@ class CommandDesk:
         """Trip the latch, send the frames, wait for the read-back at most half a second. Never refused."""
         kernel, _, _ = self._parts()
         name = "anonymous" if actor is None else actor.name
-        cause = Cause(CauseCode.OPERATOR_STOP, now_ns(), f"by {name} from {source}")
+        cause = Cause(CauseCode.OPERATOR_STOP, now_ns(), _by_whom(actor))
         is_first = kernel.trip(cause)
         if not is_first or not self._wire.trip_causes(StopKind.S1, (cause,)):
             # Folded: the frames go out again under the stop that is told already.
             self._wire.repeat_stop()
         self._guardian.poke()
-        persisted = await self._await_stop(cause, name) if is_first else await self._await_repeat()
+        persisted = await self._await_stop(cause, name, source) if is_first else await self._await_repeat()
         return self._stop_answer(kernel, persisted=persisted)
 
-    async def _await_stop(self, cause: Cause, name: str) -> bool:
+    async def _await_stop(self, cause: Cause, name: str, source: str) -> bool:
         """Read-back and record side by side; True if the record is on disk."""
-        row = self._event("robot.emergency.triggered", Severity.EMERGENCY, f"STOP {cause.detail}", name)
+        message = f"STOP was pressed {cause.detail}"
+        row = self._event("robot.emergency.triggered", Severity.EMERGENCY, message, name, source=source)
         self._is_stop_persisted = False
 
         async def write() -> None:
@@ -134,13 +140,13 @@ class CommandDesk:
         message = "The robot is stopping." if is_confirmed else "NOT CONFIRMED: press the red button."
         return {
             "command_id": str(uuid.uuid4()),
+            "number": None if report is None else report.number,
             "status": "executed" if is_confirmed else "not_confirmed",
             "outcome": outcome.value,
             "phase": None if report is None else report.phase.value,
             "persisted": persisted,
             "repeats": kernel.latch.repeats(CauseCode.OPERATOR_STOP),
-            "detected": 0.0,
-            **_times_ms(report),
+            **(_NO_TIMES_MS if report is None else stop_times_ms(report)),
             "message": message,
         }
 
@@ -203,8 +209,8 @@ class CommandDesk:
         kernel, state, wire = self._parts()
         kernel.check_reset(state.inputs(wire), is_at_vehicle=is_at_vehicle)
         known = kernel.latch.trips
-        held = ", ".join(cause.code.value for cause in kernel.latch.causes)
-        row = self._event("safety.reset", Severity.WARNING, f"reset of: {held or kernel.state.name}", name)
+        held = titles(kernel.latch.causes) or kernel.state.name
+        row = self._event("safety.reset", Severity.WARNING, f"RESET was pressed: {held}", name)
         try:
             await self._records.record_durably(row)
         except StoreError as problem:
@@ -269,7 +275,7 @@ class CommandDesk:
             kernel.lease.lose()
             codes = [cause.code.value for cause in against]
             raise CommandRejected("SAFETY_VIOLATION", "motion is not permitted now", {"causes": codes})
-        self._note("robot.movement.started", Severity.INFO, f"jog {direction.name.lower()}", actor.name)
+        self._note("robot.movement.started", Severity.INFO, f"Jog {direction.name.lower()}", actor.name)
         return {
             "nonce": kernel.lease.nonce,
             "lease_ms": self._config.jog.lease.ns / NS_PER_MS,
@@ -309,23 +315,17 @@ class CommandDesk:
         if is_mixed:
             raise CommandRejected("SAFETY_VIOLATION", "simulated and real devices are mixed: no arming")
 
-    def _event(self, kind: str, severity: Severity, message: str, actor: str) -> EventRow:
-        return EventRow(self._utc_now(), now_ns(), kind, severity, message, actor)
+    def _event(self, kind: str, severity: Severity, message: str, actor: str, **details: object) -> EventRow:
+        return EventRow(self._utc_now(), now_ns(), kind, severity, message, actor, details)
 
     def _note(self, kind: str, severity: Severity, message: str, actor: str) -> None:
         self._records.record(self._event(kind, severity, message, actor))
 
 
-def _times_ms(report: StopReport | None) -> dict[str, float | None]:
-    """The times of a stop in milliseconds after its detection."""
-
-    def after(moment_ns: int | None) -> float | None:
-        return None if report is None or moment_ns is None else (moment_ns - report.detected_ns) / NS_PER_MS
-
-    if report is None:
-        return {"first_frame": None, "output_zero": None, "standstill": None}
-    return {
-        "first_frame": after(report.first_frame_ns),
-        "output_zero": after(report.output_zero_ns),
-        "standstill": after(report.standstill_ns),
-    }
+def _by_whom(actor: Actor | None) -> str:
+    """Who pressed STOP, in words for whoever stands before the page."""
+    if actor is None:
+        return "by somebody who is not signed in"
+    if actor.uid is None:
+        return f"by {actor.name}"
+    return f"by {'root' if actor.uid == 0 else f'user {actor.uid}'} on the machine itself"

@@ -98,8 +98,9 @@ class Commander(Protocol):
     async def stop(self, actor: Actor | None, source: str) -> Mapping[str, object]:
         """STOP: never refused. Trips the latch synchronously before its first await.
 
-        Answers {command_id, status, outcome, phase, persisted, repeats, detected, first_frame, output_zero,
-        standstill (milliseconds after detection or None), message}; waits at most 500 ms for the read-back.
+        Answers {command_id, number, status, outcome, phase, persisted, repeats, detected_ms, first_frame_ms,
+        output_zero_ms, standstill_ms (after detection; None: not reached), message}; waits at most 500 ms for the
+        read-back.
         """
         ...
 

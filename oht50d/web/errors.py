@@ -71,4 +71,4 @@ def register_errors(app: Quart) -> None:
     @app.errorhandler(Exception)
     async def on_defect(error: Exception) -> Response:
         log.error("a request failed", exc_info=error)
-        return failure("SYSTEM_ERROR", "the daemon failed to answer this request; see its log", status=500)
+        return failure("SYSTEM_ERROR", "the control program failed to answer this request; see its log", status=500)

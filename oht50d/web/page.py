@@ -4,12 +4,18 @@ Nothing is fetched from anywhere else: the vehicle may have no internet.
 """
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from attrs import frozen
 from quart import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
+
+log = logging.getLogger(__name__)
+
+LIBRARY = "vendor/standalone.module.js"
+"""Not in the repository: `./dev run` fetches it by its hash, and a wheel that is built after that holds it."""
 
 STATIC_DIR = Path(__file__).with_name("static")
 _TYPES = {
@@ -44,12 +50,20 @@ def load_static(folder: Path = STATIC_DIR) -> Mapping[str, StaticFile]:
 
 
 def page_blueprint(files: Mapping[str, StaticFile]) -> Blueprint:
-    """/ and /static/..."""
+    """/ and /static/...; without the page's library / is a 503 that says how to get it and still has STOP."""
     blueprint = Blueprint("page", __name__)
+    is_complete = LIBRARY in files
+    if not is_complete:
+        log.warning("the operator's page is incomplete: %s is missing; / says how to get it", STATIC_DIR / LIBRARY)
 
     @blueprint.get("/")
     async def index() -> Response:
-        return _send(files, "index.html")
+        if is_complete:
+            return _send(files, "index.html")
+        notice = files["no_library.html"]
+        return Response(
+            notice.body, status=503, content_type=notice.content_type, headers={"Cache-Control": "no-store"}
+        )
 
     @blueprint.get("/favicon.ico")
     async def icon() -> Response:

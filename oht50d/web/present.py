@@ -4,6 +4,7 @@ Unknown is null with quality `unknown`; an old value keeps its number, says `sta
 """
 
 from oht50d.core.failsafes import FAILSAFES, Failsafe
+from oht50d.core.history_events import stop_times_ms
 from oht50d.metrics import fresh_limit_ns
 from oht50d.model.motion import Cause, MachineState, StopReport, ZoneHit
 from oht50d.model.registers import Quality, Reading
@@ -57,6 +58,7 @@ def failsafe_row(row: Failsafe) -> Json:
         "stop": row.stop.label if row.stop is not None else None,
         "is_latching": row.is_latching,
         "is_person_related": row.is_person_related,
+        "is_ordinary": row.is_ordinary,
         "remedy": row.remedy,
     }
 
@@ -90,26 +92,26 @@ def hit_view(hit: ZoneHit, now_ns: int) -> Json:
     }
 
 
-def stop_view(stop: StopReport | None, now_ns: int) -> Json | None:
-    """A stop with its four times in milliseconds after detection; a time not reached is null."""
-    if stop is None:
-        return None
+def stop_progress(stop: StopReport, now_ns: int) -> Json:
+    """How far a stop got, with its four times in milliseconds after detection; a time not reached is null."""
     return {
         "number": stop.number,
         "kind": stop.kind.label,
         "phase": stop.phase.value,
         "outcome": stop.outcome.value,
-        "causes": causes_view(stop.causes, now_ns),
         "age_ms": age_ms(stop.detected_ns, now_ns),
-        "detected": 0.0,
-        "first_frame": _after(stop, stop.first_frame_ns),
-        "output_zero": _after(stop, stop.output_zero_ns),
-        "standstill": _after(stop, stop.standstill_ns),
+        **stop_times_ms(stop),
+    }
+
+
+def stop_view(stop: StopReport | None, now_ns: int) -> Json | None:
+    """A stop with its progress, its causes and what is left to confirm."""
+    if stop is None:
+        return None
+    return {
+        **stop_progress(stop, now_ns),
+        "causes": causes_view(stop.causes, now_ns),
         "predicted_ms": stop.predicted_ms,
         "residual": stop.residual,
         "unconfirmed_modules": [f"{unit:#04x}" for unit in stop.unconfirmed_units],
     }
-
-
-def _after(stop: StopReport, reached_ns: int | None) -> float | None:
-    return None if reached_ns is None else round((reached_ns - stop.detected_ns) / 1e6, 1)

@@ -1,7 +1,6 @@
 """The snapshot as robot status and telemetry answers (API.md, sections 4 and 5; DOMAIN 10.2; no state)."""
 
-from oht50d.model.lidar import LidarLinkState
-from oht50d.model.motion import StopKind
+from oht50d.core.safety_word import evaluate_safety_word
 from oht50d.model.registers import ModuleKind
 from oht50d.model.snapshot import Snapshot
 from oht50d.web.present import STATUS_NAMES, Json, age_ms, causes_view, fresh_value, measured, stop_view
@@ -29,7 +28,7 @@ def status_view(snapshot: Snapshot, now_ns: int) -> Json:
         "battery": battery_view(snapshot, now_ns),
         "battery_level": fresh_value(snapshot.role("battery.soc"), now_ns),
         "temperature": fresh_value(snapshot.role("battery.temperature"), now_ns),
-        "safety_status": safety_word(snapshot, now_ns),
+        "safety_status": evaluate_safety_word(snapshot, now_ns).value,
         "why": why_view(snapshot, now_ns),
         "stop": stop_view(snapshot.stop, now_ns),
         "authority": {
@@ -71,19 +70,12 @@ def _sentence(can_move: bool, latched: list[Json], stopping: list[Json], inhibit
     lead = "It stops" if stopping else "It is locked" if latched else "It stands"
     others = len({str(view["code"]) for view in [*stopping, *latched, *inhibits]}) - 1
     tail = "" if others == 0 else " There is 1 more cause." if others == 1 else f" There are {others} more causes."
-    return f"{lead}: {str(first['title'])[:1].lower()}{str(first['title'])[1:]}.{tail}"
+    return f"{lead}: {_uncapitalised(str(first['title']))}.{tail}"
 
 
-def safety_word(snapshot: Snapshot, now_ns: int) -> str:
-    """SAFE, WARNING, EMERGENCY or UNAVAILABLE (API.md, section 6, the front end's words)."""
-    chain = fresh_value(snapshot.role("chain.open"), now_ns)
-    if chain is None:
-        return "UNAVAILABLE"
-    kinds = [snapshot.decision.stop, snapshot.stop.kind if snapshot.stop is not None else None]
-    if chain or StopKind.S0 in kinds:
-        return "EMERGENCY"
-    is_watching = snapshot.lidar.state is LidarLinkState.SCANNING
-    return "WARNING" if snapshot.is_latched or snapshot.decision.hits or not is_watching else "SAFE"
+def _uncapitalised(title: str) -> str:
+    """The title within a sentence; a word in capitals, such as STOP, stays as it is."""
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
 
 
 def battery_view(snapshot: Snapshot, now_ns: int) -> Json:

@@ -1,11 +1,12 @@
 """The snapshot as the safety answer: decision, causes, evidence, stops, failsafes (API.md, section 6; no state)."""
 
 from oht50d.core.failsafes import FAILSAFES
+from oht50d.core.safety_word import evaluate_safety_word
 from oht50d.core.zones import ZoneConfig
 from oht50d.model.lidar import SectorReport
 from oht50d.model.snapshot import Snapshot
 from oht50d.web.present import Json, age_ms, causes_view, failsafe_row, fresh_value, hit_view, measured, stop_view
-from oht50d.web.present_robot import safety_word, why_view
+from oht50d.web.present_robot import why_view
 
 
 def safety_view(snapshot: Snapshot, now_ns: int, zones: ZoneConfig) -> Json:
@@ -13,7 +14,7 @@ def safety_view(snapshot: Snapshot, now_ns: int, zones: ZoneConfig) -> Json:
     decision = snapshot.decision
     chain = fresh_value(snapshot.role("chain.open"), now_ns)
     return {
-        "safety_state": safety_word(snapshot, now_ns),
+        "safety_state": evaluate_safety_word(snapshot, now_ns).value,
         "emergency_stop": None if chain is None else bool(chain),
         "chain_open": measured(snapshot.role("chain.open"), now_ns),
         "state": snapshot.state.name,

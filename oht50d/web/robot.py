@@ -10,7 +10,7 @@ from oht50d.model.errors import CommandRejected
 from oht50d.web.envelope import success
 from oht50d.web.guard import Guard, claim_of
 from oht50d.web.present_robot import status_view, why_view
-from oht50d.web.schema import ControlRequest, body_as, decode_json
+from oht50d.web.schema import ControlRequest, body_as, parse_json
 from oht50d.web.stop import answer_stop
 from oht50d.web.web_ports import WebPorts
 
@@ -70,7 +70,7 @@ async def _parsed(guard: Guard) -> ControlRequest:
 async def _asks_for_stop() -> bool:
     """STOP is never refused for what else stands in its body."""
     try:
-        document = decode_json(await request.get_data(as_text=False))
+        document = parse_json(await request.get_data(as_text=False))
     except CommandRejected:
         return False
     return isinstance(document, dict) and document.get("command") == "stop"

@@ -13,6 +13,11 @@ from oht50d.model.errors import CommandRejected
 T = TypeVar("T")
 
 _FIELD_LIMIT = 8
+_JSON_WORDS: Mapping[type, str] = {
+    type(None): "null", bool: "true or false", int: "a number", float: "a number", str: "a string", list: "a list",
+    dict: "an object",
+}  # fmt: skip
+_EXPECTED: Mapping[type, str] = {str: "a string", bool: "true or false", int: "a whole number (digits only)"}
 
 
 @frozen(kw_only=True)
@@ -61,10 +66,18 @@ class ResetRequest:
     force: bool = False
 
 
+class _Refused(ValueError):
+    """Why a field does not take a value, in JSON's own words."""
+
+
+def _mismatch(expected: str, found: object) -> _Refused:
+    return _Refused(f"expected {expected}, found {_JSON_WORDS.get(type(found), 'something else')}")
+
+
 def _exact(kind: type) -> Any:
     def hook(raw: object, _: object) -> object:
         if type(raw) is not kind:
-            raise ValueError(f"expected {kind.__name__}, found {type(raw).__name__}")
+            raise _mismatch(_EXPECTED[kind], raw)
         return raw
 
     return hook
@@ -72,14 +85,23 @@ def _exact(kind: type) -> Any:
 
 def _number(raw: object, _: object) -> float:
     if isinstance(raw, bool) or not isinstance(raw, int | float):
-        raise ValueError(f"expected a number, found {type(raw).__name__}")
-    return float(raw)
+        raise _mismatch("a number", raw)
+    try:
+        return float(raw)
+    except OverflowError:
+        raise _Refused("expected a number of at most 308 digits") from None
 
 
 def _text_or_int(raw: object, _: object) -> object:
     if raw is None or type(raw) in (str, int):
         return raw
-    raise ValueError(f"expected a text or a whole number, found {type(raw).__name__}")
+    raise _mismatch("a string or a whole number", raw)
+
+
+def _object(raw: object, _: object) -> object:
+    if raw is None or type(raw) is dict:
+        return raw
+    raise _mismatch("an object", raw)
 
 
 def _converter() -> cattrs.Converter:
@@ -88,6 +110,7 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, _exact(kind))
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook(str | int | None, _text_or_int)
+    converter.register_structure_hook(dict[str, Any] | None, _object)
     return converter
 
 
@@ -122,14 +145,31 @@ async def body_as(kind: type[T], *, code: str = "INVALID_REQUEST") -> T:
 
 
 def decode_json(raw: bytes | str, *, code: str = "INVALID_REQUEST") -> object:
-    """Parsed JSON; raises CommandRejected with field `body`."""
+    """Parsed JSON whose numbers are finite and whose text is text; raises CommandRejected with field `body`."""
+    document = parse_json(raw, code=code)
+    require_plain(document, code=code)
+    return document
+
+
+def parse_json(raw: bytes | str, *, code: str = "INVALID_REQUEST") -> object:
+    """Parsed JSON with whatever the parser lets through, only to look for STOP in it; raises CommandRejected."""
     try:
         document: object = json.loads(raw)
-        # A lone surrogate is legal JSON and no text: it would fail wherever it is stored, hashed or sent back.
-        json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
-        raise invalid("body", "not JSON", code=code) from None
+        raise invalid("body", "not JSON, or nested too deeply", code=code) from None
     return document
+
+
+def require_plain(document: object, *, code: str = "INVALID_REQUEST") -> None:
+    """Raises CommandRejected for what JSON cannot say (NaN, infinities) and for what is no text.
+
+    A lone surrogate is legal JSON and no text: both would fail wherever they are stored, hashed or sent back.
+    """
+    try:
+        json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        issue = "holds a number that is not finite, text that is not Unicode, or is nested too deeply"
+        raise invalid("body", issue, code=code) from None
 
 
 def _describe(error: BaseException, _: type | None) -> str:
@@ -138,8 +178,10 @@ def _describe(error: BaseException, _: type | None) -> str:
             return "required and missing"
         case cattrs.ForbiddenExtraKeysError():
             return "unknown: " + ", ".join(sorted(map(str, error.extra_fields)))
+        case _Refused():
+            return str(error)
         case _:
-            return str(error) or "not acceptable"
+            return "not acceptable"
 
 
 def _split(text: str) -> dict[str, str]:

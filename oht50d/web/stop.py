@@ -1,4 +1,7 @@
-"""STOP: no login, no confirmation, refused to a foreign page only (SAFETY.md, Latch, reset, authority; no state)."""
+"""STOP and how far it got: no login, no confirmation, refused to a foreign page only (no state).
+
+Rules: SAFETY.md, Latch, reset, authority.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -6,10 +9,12 @@ from html import escape
 
 from quart import Blueprint, Response, request
 
+from oht50d.clock import now_ns
 from oht50d.services.ports import Actor
 from oht50d.web.envelope import failure, success
 from oht50d.web.guard import Guard
 from oht50d.web.origin import is_foreign
+from oht50d.web.present import age_ms, stop_progress
 from oht50d.web.web_ports import WebPorts
 
 log = logging.getLogger(__name__)
@@ -28,11 +33,21 @@ _NOT_CONFIRMED = "STOP IS NOT CONFIRMED: press the red button on the vehicle."
 
 
 def stop_blueprint(ports: WebPorts, guard: Guard) -> Blueprint:
-    """POST on each of STOP_PATHS, with any body or none; a plain HTML form gets a plain HTML answer."""
+    """POST on each of STOP_PATHS, with any body or none; a plain HTML form gets a plain HTML answer.
+
+    GET /safety/stop tells how far the present or last stop got. It has a path of its own: a GET on a path of STOP must
+    fail, because whoever mistakes the method has stopped nothing.
+    """
     blueprint = Blueprint("stop", __name__)
 
     async def emergency_stop() -> Response:
         return await answer_stop(ports, guard)
+
+    @blueprint.get("/api/v1/safety/stop")
+    async def progress() -> Response:
+        snapshot, at_ns = ports.snapshots.current(), now_ns()
+        stop = None if snapshot.stop is None else stop_progress(snapshot.stop, at_ns)
+        return success({"stop": stop, "is_latched": snapshot.is_latched, "age_ms": age_ms(snapshot.taken_ns, at_ns)})
 
     for path in sorted(STOP_PATHS):
         name = path.removeprefix("/api/v1/").replace("/", "_").replace("-", "_")
@@ -80,6 +95,7 @@ def _html(message: str, is_delivered: bool) -> Response:
         f'{title}</title><meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="stylesheet" href="/static/style.css"></head><body class="plain"><main>'
         f'<h1 class="{"" if is_delivered else "alarm"}">{title}</h1><p>{escape(message)}</p>'
+        "<p>This page does not follow the stop. If the robot still moves, press the red button.</p>"
         '<form method="post" action="/api/v1/robot/emergency-stop"><button class="stop">STOP</button></form>'
         '<p><a href="/">Back to the page</a></p></main></body></html>'
     )

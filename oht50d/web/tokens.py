@@ -138,7 +138,7 @@ class TokenService:
         if claims["typ"] != kind:
             raise _invalid("this is not an access token" if kind == "access" else "this is not a refresh token")
         if claims["boot_id"] != self._boot_id:
-            raise _invalid("the daemon has restarted since: sign in again")
+            raise _invalid("the control program has restarted since: sign in again")
         life = self._config.access_life if kind == "access" else self._config.refresh_life
         issued_ns = int(claims["mono"])
         if self._now_ns() >= issued_ns + life.ns:

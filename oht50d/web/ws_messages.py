@@ -3,7 +3,7 @@
 from attrs import frozen
 
 from oht50d.model.motion import Direction
-from oht50d.web.schema import decode_json, invalid, structure
+from oht50d.web.schema import invalid, parse_json, require_plain, structure
 from oht50d.web.topics import TOPICS
 
 _CODE = "INVALID_COMMAND"
@@ -83,13 +83,14 @@ def parse_message(raw: str | bytes) -> ClientMessage:
     """One client message; raises CommandRejected with the field. Anything that says STOP is one, however malformed."""
     if len(raw) > MESSAGE_BYTES:
         raise invalid("body", f"longer than {MESSAGE_BYTES} bytes", code=_CODE)
-    document = decode_json(raw, code=_CODE)
+    document = parse_json(raw, code=_CODE)
     if not isinstance(document, dict):
         raise invalid("body", "expected a JSON object", code=_CODE)
     kind = document.pop("type", None) or document.pop("event", None)
     document.pop("event", None)
     if kind in _STOP_WORDS or (kind == "robot_control" and document.get("command") in _STOP_WORDS):
         return EmergencyStop()
+    require_plain(document, code=_CODE)
     if not isinstance(kind, str) or kind not in _KINDS:
         raise invalid("type", f"expected one of {', '.join((*_KINDS, 'emergency_stop'))}", code=_CODE)
     known = structure(document, _KINDS[kind], code=_CODE)

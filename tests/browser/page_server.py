@@ -20,7 +20,7 @@ from web_fakes import BOOT_ID, FakeHouse, boot_snapshot, modules, room_scan, wit
 
 from oht50d.clock import now_ns
 from oht50d.core.failsafes import FAILSAFES
-from oht50d.model.motion import MachineState
+from oht50d.model.motion import Cause, CauseCode, MachineState, StopPhase
 from oht50d.model.snapshot import Authority
 from oht50d.services.ports import Account, Role
 from oht50d.web.app import create_app
@@ -35,6 +35,7 @@ class Stage:
         self.house = house
         self.has_obstacle = False
         self.is_frozen = False
+        self.latched_by = boot_snapshot(0).latched_causes
 
     async def publish(self) -> None:
         while True:
@@ -48,7 +49,7 @@ class Stage:
             decision = shown.decision if keep.is_latched or self.has_obstacle else evolve(shown.decision, inhibits=())
             hub.publish(
                 taken_ns=now, modules=modules(now), wire=fresh.wire, lidar=fresh.lidar, decision=decision,
-                last_stops=shown.last_stops, latched_causes=fresh.latched_causes if keep.is_latched else (),
+                last_stops=shown.last_stops, latched_causes=self.latched_by if keep.is_latched else (),
             )  # fmt: skip
 
     async def turn(self) -> None:
@@ -77,10 +78,15 @@ def steer(app, stage: Stage) -> None:
         stage.is_frozen = wish.get("frozen", stage.is_frozen)
         house.commander.outcome = wish.get("outcome", house.commander.outcome)
         house.commander.stop_takes_s = wish.get("stop_takes_s", house.commander.stop_takes_s)
+        if "stop_phase" in wish:
+            report = with_obstacle(house.hub.current()).last_stops[0]
+            number, phase = len(house.commander.stops), StopPhase(wish["stop_phase"])
+            house.hub.publish(stop=evolve(report, number=number, phase=phase))
+        if "latched_by" in wish:
+            stage.latched_by = tuple(Cause(CauseCode(code), now_ns()) for code in wish["latched_by"])
         if wish.get("unlatched"):
-            house.hub.publish(
-                is_latched=False, state=MachineState.IDLE, authority=Authority(BOOT_ID, 2, "ops", now_ns())
-            )
+            authority = Authority(BOOT_ID, 2, wish.get("holder", "ops"), now_ns())
+            house.hub.publish(is_latched=False, state=MachineState.IDLE, authority=authority)
         return Response("{}", content_type="application/json")
 
     @app.get("/_test/facts")

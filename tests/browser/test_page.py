@@ -144,6 +144,44 @@ def test_stop_that_is_late_says_not_confirmed_and_then_the_truth(page: Page, rob
     expect(page.locator("#stop-note")).to_contain_text("press the red button")
 
 
+def test_stop_without_login_is_followed_to_its_end(page: Page, robot: Robot) -> None:
+    robot.set(outcome="acknowledged", stop_phase="stopping")
+    page.goto(robot.url)
+    note = page.locator("#stop-note")
+    page.get_by_role("button", name="STOP").click()
+    robot.set(stop_phase="stopping")
+    expect(note).to_contain_text("STOPPING: the drives have confirmed")
+    page.wait_for_timeout(1500)
+    expect(note).to_contain_text("STOPPING")
+    robot.set(stop_phase="standstill")
+    expect(note).to_contain_text("STOPPED: standstill measured at")
+    assert robot.facts()["stops"] == [[None, "http"]], "following a stop must not press it again"
+    robot.set(outcome="acknowledged", stop_phase="stopping")
+    page.wait_for_timeout(800)
+    page.get_by_role("button", name="STOP").click()
+    robot.set(stop_phase="not_confirmed")
+    expect(note).to_contain_text("NOT CONFIRMED: press the red button")
+    robot.set(stop_phase="standstill")
+    expect(note).to_contain_text("STOPPED")
+
+
+def test_a_stop_that_cannot_be_followed_is_not_confirmed(page: Page, robot: Robot) -> None:
+    robot.set(outcome="acknowledged")
+    page.goto(robot.url)
+    page.get_by_role("button", name="STOP").click()
+    robot.set(stop_phase="stopping")
+    expect(page.locator("#stop-note")).to_contain_text("STOPPING")
+    robot.kill()
+    expect(page.locator("#stop-note")).to_contain_text("NOT CONFIRMED")
+
+
+def test_an_older_stop_is_not_taken_for_the_one_that_was_pressed(page: Page, robot: Robot) -> None:
+    robot.set(outcome="acknowledged", stop_phase="standstill")
+    page.goto(robot.url)
+    page.get_by_role("button", name="STOP").click()
+    expect(page.locator("#stop-note")).to_contain_text("NOT CONFIRMED")
+
+
 def test_one_time_link_is_used_and_leaves_the_address_bar(page: Page, robot: Robot) -> None:
     signed_in(page, robot)
     assert page.evaluate("location.href") == f"{robot.url}/"
@@ -152,6 +190,13 @@ def test_one_time_link_is_used_and_leaves_the_address_bar(page: Page, robot: Rob
     expect(page.locator(".state")).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_link_pasted_into_the_open_page_signs_in_and_connects(page: Page, robot: Robot) -> None:
+    page.goto(robot.url)
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    signed_in(page, robot)
+    expect(page.locator(".banner.lost")).to_have_count(0)
 
 
 def test_sign_in_with_password(page: Page, robot: Robot) -> None:
@@ -174,10 +219,11 @@ def test_obstacle_shows_zone_points_and_why(page: Page, robot: Robot) -> None:
     expect(why).to_contain_text("stop zone (0.50 m): nearest 0.43 m")
     expect(why).to_contain_text("by 3 points: 0.43 m straight ahead; 0.45 m 6° right")
     expect(why).to_contain_text("Clear the way")
-    expect(why).to_contain_text("The daemon has just started")
+    assert why.locator(".badge").all_inner_texts() == ["■ NOT ALLOWED", "▲ LOCKED", "▲ NOT ALLOWED"]
+    expect(why).to_contain_text("The control program has just started")
     expect(page.get_by_role("img", name="LiDAR picture, violated: stop zone, slow zone")).to_be_visible()
     stops = page.locator("section", has=page.get_by_role("heading", name="Last stops"))
-    for words in ("First frame7 ms", "Output zero39 ms", "Standstill290 ms", "at rest, measured"):
+    for words in ("Stop sent7 ms", "Drives at zero39 ms", "Standstill290 ms", "at rest, measured"):
         expect(stops).to_contain_text(words)
     ink = page.evaluate(
         """() => { const canvas = document.querySelector("canvas");
@@ -229,6 +275,31 @@ def test_reset_acts_on_release_after_one_second(page: Page, robot: Robot) -> Non
     page.mouse.up()
     until(page, lambda: not robot.facts()["is_latched"])
     expect(page.get_by_text("It does not start by itself")).to_be_visible()
+
+
+def test_reset_says_beforehand_that_it_is_done_at_the_vehicle(page: Page, robot: Robot) -> None:
+    robot.set(latched_by=["boot", "chain_open"])
+    signed_in(page, robot)
+    reset = page.locator("section", has=page.get_by_role("heading", name="Reset"))
+    expect(reset.get_by_role("button", name="RESET")).to_be_disabled()
+    expect(reset).to_contain_text("Reset at the vehicle: hold the reset button there for one second")
+    picture(page, "reset_at_vehicle")
+    robot.set(latched_by=["boot"])
+    expect(reset.get_by_role("button", name="RESET")).to_be_enabled()
+    expect(reset).to_contain_text("Make sure first that nobody is in danger")
+
+
+def test_a_held_button_that_the_page_moves_away_is_still_held(page: Page, robot: Robot) -> None:
+    signed_in(page, robot)
+    reset = page.get_by_role("button", name="RESET")
+    reset.hover()
+    before = reset.bounding_box()["y"]
+    page.mouse.down()
+    robot.set(obstacle=True)
+    until(page, lambda: reset.bounding_box()["y"] > before + reset.bounding_box()["height"])
+    page.wait_for_timeout(1200)
+    page.mouse.up()
+    until(page, lambda: not robot.facts()["is_latched"])
 
 
 def test_jog_runs_while_held_and_every_way_up_releases(page: Page, robot: Robot) -> None:
@@ -285,10 +356,16 @@ def test_closing_the_page_ends_a_jog(page: Page, robot: Robot) -> None:
 
 def test_control_is_taken_and_returned(page: Page, robot: Robot) -> None:
     signed_in(page, robot)
-    page.get_by_role("button", name="Take control").click()
+    take = page.get_by_role("button", name="Take control")
+    expect(take).to_be_disabled()
+    expect(page.get_by_text("Reset first: a reset takes control away")).to_be_visible()
+    expect(page.get_by_text("Reset first.", exact=True)).to_be_visible()
+    robot.set(unlatched=True, holder=None)
+    expect(page.get_by_text("Take control first.")).to_be_visible()
+    take.click()
     expect(page.get_by_role("button", name="Return control")).to_be_visible()
     assert robot.facts()["holder"] == "ops"
-    expect(page.get_by_text("Reset first.")).to_be_visible()
+    expect(page.get_by_role("button", name="Forward")).to_be_enabled()
     page.get_by_role("button", name="Return control").click()
     expect(page.get_by_role("button", name="Take control")).to_be_visible()
     assert robot.facts()["holder"] is None

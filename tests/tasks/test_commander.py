@@ -7,6 +7,7 @@ from control_bench import ANNA, BERT, CHAIN, RESET_BUTTON, VERA, Control, reject
 from trio.testing import MockClock
 
 from oht50d.clock import now_ns
+from oht50d.model.accounts import Role
 from oht50d.model.bus import WriteRegisters
 from oht50d.model.motion import Cause, CauseCode, MachineState, StopKind
 from oht50d.model.records import EventRow
@@ -51,12 +52,29 @@ async def test_a_stop_is_answered_once_it_is_read_back_and_recorded(autojump_clo
         assert now_ns() - began_ns < 100 * MS
         assert (answer["status"], answer["persisted"], answer["repeats"]) == ("executed", True, 0)
         assert answer["outcome"] in ("acknowledged", "verified")
-        first_frame, output_zero = answer["first_frame"], answer["output_zero"]
+        first_frame, output_zero = answer["first_frame_ms"], answer["output_zero_ms"]
         assert isinstance(first_frame, float)
         assert isinstance(output_zero, float)
         assert 0 <= first_frame <= output_zero < 100
         (event,) = stop_records(control)
         assert (event.actor, event.severity.value) == ("anna", "emergency")
+        assert (event.message, event.details) == ("STOP was pressed by anna", {"source": "http"})
+        assert answer["number"] == control.snapshots.current().last_stops[-1].number
+
+
+@pytest.mark.parametrize(
+    ("actor", "words"),
+    [
+        (None, "by somebody who is not signed in"),
+        (Actor("uid:0", Role.VIEWER, "socket", uid=0), "by root on the machine itself"),
+        (Actor("uid:1000", Role.VIEWER, "socket", uid=1000), "by user 1000 on the machine itself"),
+    ],
+)
+async def test_who_pressed_stop_is_told_in_words(autojump_clock: MockClock, actor: Actor | None, words: str) -> None:
+    async with running_control() as control:
+        await control.commander.stop(actor, "socket uid 0")
+        (cause,) = [cause for cause in control.kernel.latch.causes if cause.code is CauseCode.OPERATOR_STOP]
+        assert cause.detail == words
 
 
 @pytest.mark.parametrize("trouble", ["fails", "hangs", "slow"])
@@ -128,7 +146,7 @@ async def test_a_stop_that_nobody_reads_back_is_not_confirmed(autojump_clock: Mo
         assert round((now_ns() - began_ns) / MS) == 500
         assert answer["status"] == "not_confirmed"
         assert "press the red button" in str(answer["message"])
-        assert answer["output_zero"] is None
+        assert answer["output_zero_ms"] is None
 
 
 # -- reset

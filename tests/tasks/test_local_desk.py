@@ -58,7 +58,7 @@ class Counter:
 
 @pytest.mark.parametrize("peer", [ROOT, TECHNICIAN, STRANGER])
 async def test_anybody_may_stop_and_the_uid_is_recorded(peer: Peer) -> None:
-    counter = Counter(standstill=380.0)
+    counter = Counter(standstill_ms=380.0)
     answer = await counter.ask(peer, op="stop", anything="else")
     assert answer["outcome"] == "verified"
     actor, source = counter.commander.stops[0]

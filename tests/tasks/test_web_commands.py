@@ -3,13 +3,16 @@
 import pytest
 import trio
 from attrs import evolve
-from web_fakes import BOOT_ID, PASSWORD, FakeHouse
+from web_fakes import BOOT_ID, PASSWORD, FakeHouse, with_obstacle
 
 from oht50d.model.accounts import Account, Role
+from oht50d.model.motion import StopPhase
 from oht50d.web.app import create_app
 from oht50d.web.app_config import WebConfig
+from oht50d.web.stop import STOP_PATHS
 
 STOP = "/api/v1/robot/emergency-stop"
+PROGRESS = "/api/v1/safety/stop"
 CONTROL = "/api/v1/robot/control"
 RESET = "/api/v1/safety/reset"
 
@@ -82,7 +85,27 @@ async def test_stop_that_is_not_read_back_fails_loudly(autojump_clock, house, cl
     assert response.status_code == 503
     assert document["error"]["code"] == "ESTOP_NOT_DELIVERED"
     assert "red button" in document["detail"]
-    assert document["data"]["first_frame"] == 4.1
+    assert document["data"]["first_frame_ms"] == 4.1
+
+
+async def test_the_progress_of_a_stop_is_public_and_names_nobody(autojump_clock, house, client) -> None:
+    document = await (await client.get(PROGRESS)).get_json()
+    assert document["data"] == {"stop": None, "is_latched": True, "age_ms": 0}
+    stop = with_obstacle(house.hub.current()).last_stops[0]
+    house.hub.publish(stop=evolve(stop, phase=StopPhase.STOPPING, standstill_ns=None))
+    told = (await (await client.get(PROGRESS)).get_json())["data"]["stop"]
+    assert (told["number"], told["kind"], told["phase"], told["outcome"]) == (3, "S1", "stopping", "acknowledged")
+    assert (told["output_zero_ms"], told["standstill_ms"]) == (39.0, None)
+    assert "causes" not in told
+    assert house.commander.stops == []
+
+
+@pytest.mark.parametrize("path", sorted(STOP_PATHS))
+async def test_a_get_on_a_path_of_stop_stops_nothing_and_says_so(autojump_clock, house, client, path) -> None:
+    response = await client.get(path)
+    assert response.status_code == 405
+    assert (await response.get_json())["error"]["code"] == "METHOD_NOT_ALLOWED"
+    assert house.commander.stops == []
 
 
 async def test_a_defect_behind_stop_is_never_a_success(autojump_clock, house, client) -> None:
@@ -141,9 +164,10 @@ async def test_control_stop_needs_no_login(autojump_clock, house, client) -> Non
 
 
 async def test_control_stop_is_not_refused_for_what_else_it_says(autojump_clock, house, client) -> None:
-    response = await client.post(CONTROL, json={"command": "stop", "parameters": 7, "foo": 1})
-    assert response.status_code == 200
-    assert len(house.commander.stops) == 1
+    for rest in (b'"parameters": 7, "foo": 1', b'"epoch": NaN', b'"boot_id": "\\ud800"', b'"epoch": 1e999'):
+        response = await client.post(CONTROL, data=b'{"command": "stop", ' + rest + b"}")
+        assert response.status_code == 200, rest
+    assert len(house.commander.stops) == 4
 
 
 async def test_a_lone_surrogate_is_no_text(autojump_clock, house, client) -> None:
@@ -322,7 +346,7 @@ async def test_chain_open_is_an_emergency(autojump_clock, house, client) -> None
     opened = evolve(
         safety,
         readings={
-            name: evolve(item, value=True) if item.role == "chain.open" else item
+            name: evolve(item, raw=1, value=True) if item.role == "chain.open" else item
             for name, item in safety.readings.items()
         },
     )

@@ -9,6 +9,7 @@ from web_fakes import boot_snapshot, modules, with_obstacle
 from oht50d.clock import now_ns
 from oht50d.metrics import TABLE, LoopLag, Metrics
 from oht50d.model.snapshot import Snapshot
+from oht50d.web.present_robot import status_view
 
 
 def scrape(snapshot: Snapshot) -> dict[str, float]:
@@ -23,8 +24,8 @@ async def test_fresh_values_are_exported_in_base_units(autojump_clock) -> None:
     assert found["oht50_battery_voltage_volts"] == 26.1
     assert found["oht50_battery_charge_ratio"] == 0.81
     assert found["oht50_position_metres"] == 1.5
-    assert found['oht50_safety_state{state="safe"}'] == 1
-    assert found['oht50_safety_state{state="move"}'] == 0
+    assert found['oht50_machine_state{state="safe"}'] == 1
+    assert found['oht50_machine_state{state="move"}'] == 0
     assert found['oht50_stop_cause{cause="boot"}'] == 1
     assert found["oht50_stop_first_frame_seconds"] == 0.007
     assert found["oht50_stop_standstill_seconds"] == 0.29
@@ -88,3 +89,14 @@ def test_an_instrumented_step_costs_little() -> None:
         lag.before_task_step(task)
         lag.after_task_step(task)
     assert (time.perf_counter() - began) / 20_000 < 50e-6
+
+
+async def test_the_word_on_safety_is_the_one_of_the_api(autojump_clock) -> None:
+    snapshot = boot_snapshot(now_ns())
+    view = status_view(snapshot, now_ns())
+    found = scrape(snapshot)
+    assert view["safety_status"] == "WARNING"
+    assert found['oht50_safety_state{state="warning"}'] == 1
+    assert found['oht50_safety_state{state="safe"}'] == 0
+    await trio.sleep(2)
+    assert scrape(snapshot)['oht50_safety_state{state="unavailable"}'] == 1

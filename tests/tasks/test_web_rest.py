@@ -9,9 +9,14 @@ from web_fakes import FakeHouse, modules, room_scan, with_obstacle
 
 from oht50d.clock import now_ns
 from oht50d.model.errors import StoreError
+from oht50d.model.motion import Cause, CauseCode
 from oht50d.model.registers import ModuleKind
 from oht50d.web.app import create_app
 from oht50d.web.app_config import WebConfig
+from oht50d.web.page import LIBRARY, StaticFile, load_static
+from oht50d.web.present_robot import why_view
+
+STOP_TIMES = ("detected_ms", "first_frame_ms", "output_zero_ms", "standstill_ms")
 
 
 @pytest.fixture
@@ -92,13 +97,27 @@ async def test_status_says_why_it_cannot_move(autojump_clock, house, client) -> 
     view = (await (await client.get("/api/v1/robot/status", headers=house.headers())).get_json())["data"]
     assert view["status"] == "safe"
     assert view["why"]["can_move"] is False
-    assert view["why"]["sentence"].startswith("It is locked: the daemon has just started.")
+    assert view["why"]["sentence"].startswith("It is locked: the control program has just started.")
     codes = [cause["code"] for cause in view["why"]["inhibits"]]
     assert codes == ["zone_stop", "boot", "no_authority"]
     zone = view["why"]["inhibits"][0]
     assert zone["hit"]["zone"] == "stop"
     assert zone["hit"]["points"][1] == {"angle_deg": 0.0, "distance_mm": 430}
     assert zone["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (CauseCode.OPERATOR_STOP, "It is locked: STOP was pressed."),
+        (CauseCode.LIDAR_SILENT, "It is locked: the LiDAR has gone silent."),
+    ],
+)
+async def test_a_title_within_the_sentence_keeps_its_capitals(autojump_clock, house, code, sentence) -> None:
+    cause = Cause(code, now_ns())
+    decision = evolve(house.hub.current().decision, inhibits=(cause,))
+    snapshot = house.hub.publish(latched_causes=(cause,), decision=decision)
+    assert why_view(snapshot, now_ns())["sentence"] == sentence
 
 
 async def test_unknown_is_null_and_stale_is_said(autojump_clock, house, client) -> None:
@@ -116,12 +135,14 @@ async def test_safety_status_has_times_evidence_and_the_failsafe_table(autojump_
     house.hub.publish(**_fields(with_obstacle(house.hub.current())))
     view = (await (await client.get("/api/v1/safety/status", headers=house.headers())).get_json())["data"]
     stop = view["last_stops"][0]
-    assert (stop["detected"], stop["first_frame"], stop["output_zero"], stop["standstill"]) == (0, 7.0, 39.0, 290.0)
+    assert [stop[name] for name in STOP_TIMES] == [0, 7.0, 39.0, 290.0]
     assert [hit["zone"] for hit in view["zones"]] == ["stop", "slow"]
     assert view["zones"][0]["age_ms"] >= 40
     assert view["sectors"][0]["quality"] == "unknown"
     assert view["sectors"][0]["nearest_mm"] is None
-    assert {"code", "title", "stop", "is_latching", "is_person_related", "remedy"} == set(view["failsafes"][0])
+    assert {"code", "title", "stop", "is_latching", "is_person_related", "is_ordinary", "remedy"} == set(
+        view["failsafes"][0]
+    )
     assert view["emergency_stop"] is False
 
 
@@ -216,7 +237,10 @@ async def test_events_page_backwards(autojump_clock, house, client) -> None:
     assert [event["seq"] for event in (await response.get_json())["data"]["events"]] == [1]
 
 
-async def test_security_headers_and_static_page(autojump_clock, client) -> None:
+async def test_security_headers_and_static_page(autojump_clock, house, monkeypatch) -> None:
+    files = {LIBRARY: StaticFile(b"export {};", "text/javascript", "1"), **load_static()}
+    monkeypatch.setattr("oht50d.web.app.load_static", lambda: files)
+    client = create_app(house.ports).test_client()
     response = await client.get("/")
     body = await response.get_data(as_text=True)
     assert response.status_code == 200
@@ -228,6 +252,22 @@ async def test_security_headers_and_static_page(autojump_clock, client) -> None:
     again = await client.get("/", headers={"If-None-Match": response.headers["ETag"]})
     assert again.status_code == 304
     assert (await client.get("/static/../app.py")).status_code == 404
+
+
+async def test_a_page_without_its_library_says_how_to_get_it(autojump_clock, house, monkeypatch, caplog) -> None:
+    files = {name: file for name, file in load_static().items() if name != LIBRARY}
+    monkeypatch.setattr("oht50d.web.app.load_static", lambda: files)
+    client = create_app(house.ports).test_client()
+    for known in ({}, {"If-None-Match": f'"{files["no_library.html"].etag}"'}):
+        response = await client.get("/", headers=known)
+        body = await response.get_data(as_text=True)
+        assert response.status_code == 503
+        assert "standalone.module.js" in body
+        assert "./dev run" in body
+        assert 'action="/api/v1/robot/emergency-stop"' in body
+        assert "<script" not in body
+    assert LIBRARY in caplog.text
+    assert (await client.get("/static/style.css")).status_code == 200
 
 
 async def test_rate_limit_spares_stop_health_and_metrics(autojump_clock) -> None:
@@ -252,7 +292,7 @@ async def test_metrics_text(autojump_clock, house, client) -> None:
     text = await (await client.get("/metrics")).get_data(as_text=True)
     assert 'http_requests_total{status="401"} 1.0' in text
     assert 'oht50_module_up{module="power@0x02"} 1.0' in text
-    assert 'oht50_safety_state{state="safe"} 1.0' in text
+    assert 'oht50_machine_state{state="safe"} 1.0' in text
     assert "oht50_lidar_scan_age_seconds" in text
 
 

@@ -129,8 +129,8 @@ async def test_state_changes_and_stops_are_events(autojump_clock, house) -> None
         assert (change["old_status"], change["new_status"]) == ("safe", "estop")
         told = await wait_for(socket, "stop_update")
         assert told["event"] == "alert"
-        assert told["data"]["first_frame"] == 4.0
-        assert told["data"]["standstill"] is None
+        assert told["data"]["first_frame_ms"] == 4.0
+        assert told["data"]["standstill_ms"] is None
 
 
 async def test_jog_echoes_nonces_and_ends_with_the_lease(autojump_clock, house) -> None:
@@ -206,6 +206,9 @@ async def test_nonces_go_to_the_one_who_jogs_only(autojump_clock, house) -> None
         ('{"type": "jog_press", "direction": "forward", "boot_id": "b"}', "INVALID_COMMAND", "epoch"),
         ('{"type": "jog_renew", "nonce": "1"}', "INVALID_COMMAND", "nonce"),
         ('{"type": "jog_press", "direction": "forward", "boot_id": "other", "epoch": 1}', "CONFLICT", None),
+        ('{"type": "ping", "sent": NaN}', "INVALID_COMMAND", "body"),
+        ('{"type": "ping", "sent": 1e999}', "INVALID_COMMAND", "body"),
+        ('{"type": "ping", "sent": 1' + "0" * 400 + "}", "INVALID_COMMAND", "sent"),
         ('{"type": "ping", "filler": "' + "x" * 5000 + '"}', "INVALID_COMMAND", "body"),
     ],
 )

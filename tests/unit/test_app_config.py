@@ -219,3 +219,36 @@ def test_the_documentation_lists_every_variable_as_it_is() -> None:
     for row in NAMES:
         setting = f"`{'.'.join(map(str, row.key))}`" if row.key else "-"
         assert f"| `{row.name}` | {setting} | {row.note} |\n" in text
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://localhost:3000", "https://oht50.company.com", "http://10.0.0.7:8080", "http://[::1]:5173", "http://x",
+        "https://panel_1.local", "http://a:443",
+    ],
+)  # fmt: skip
+def test_origins_as_browsers_send_them_are_taken(origin: str) -> None:
+    config = load_config(
+        environ={"CORS_ORIGINS": f"https://first.example,{origin}"}, default_file=Path("/nonexistent")
+    ).config
+    assert config.web.cors_origins == ("https://first.example", origin)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*", "null", "localhost:3000", "https://", "https://a/", "https://a/path", "https://A.example", "ftp://a",
+        "https://user@a", "https://a:443", "http://a:80", "http://a:0", "http://a:65536", "http://a:x", "http://a b",
+        "http://a?b", "http://[::1", "http://-a", "",
+    ],
+)  # fmt: skip
+def test_an_origin_that_no_browser_sends_is_refused(tmp_path: Path, origin: str) -> None:
+    path = tmp_path / "oht50d.toml"
+    path.write_text(f'schema_version = 1\n[web]\nport = 8000\ncors_origins = ["http://good", "{origin}"]\n')
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, environ={})
+    error = caught.value
+    assert (error.key, error.file, error.line) == ("web.cors_origins", str(path), 4)
+    assert error.found == repr(origin)
+    assert "https://panel.example" in str(error.expected)

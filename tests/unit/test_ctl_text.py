@@ -38,7 +38,9 @@ def test_an_unconfirmed_stop_points_to_the_red_button() -> None:
     assert "NOT CONFIRMED, press the red button" in text
     assert "not yet written" in text
     assert text.endswith("no read-back")
-    assert "red button" not in ctl_text.stop_text({"outcome": "verified", "standstill": 380.0})
+    done = ctl_text.stop_text({"outcome": "verified", "detected_ms": 0.0, "standstill_ms": 380.0})
+    assert "red button" not in done
+    assert "detected 0 ms, first frame unknown, output zero unknown, standstill 380 ms" in done
 
 
 def test_tables_are_aligned() -> None:

@@ -27,7 +27,7 @@ def test_the_first_snapshot_tells_the_start_with_its_causes() -> None:
     snapshot = a_snapshot(state=MachineState.SAFE, is_latched=True, latched_causes=(BOOT,))
     event = only(TransitionWatcher().observe(snapshot))
     assert event.kind == "robot.started"
-    assert event.message == "Started in SAFE, latched by boot"
+    assert event.message == "Started in SAFE, locked: The control program has just started"
     assert event.details["boot_id"] == "boot-a"
     assert event.details["causes"] == ["boot"]
 
@@ -47,7 +47,7 @@ def test_a_latch_trip_carries_zone_and_points() -> None:
     cause = Cause(CauseCode.ZONE_STOP, START_NS, "front", hit)
     event = only(watching().observe(a_snapshot(is_latched=True, latched_causes=(cause,))))
     assert (event.kind, event.severity) == ("safety.emergency.triggered", Severity.EMERGENCY)
-    assert event.message == "Latched: zone_stop (front)"
+    assert event.message == "Locked: Something is inside the stop zone (front)"
     assert event.details["zone"] == "stop"
     assert event.details["points"] == [[10.0, 412.0]]
 
@@ -64,6 +64,7 @@ def test_a_reset_tells_what_was_cleared() -> None:
     watcher = watching(is_latched=True, latched_causes=(BOOT,))
     event = only(watcher.observe(a_snapshot()))
     assert event.kind == "safety.latch.cleared"
+    assert event.message == "Reset: The control program has just started"
     assert event.details["causes"] == ["boot"]
 
 

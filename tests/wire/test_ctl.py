@@ -38,7 +38,7 @@ class Daemon:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.commander = ScriptedCommander(standstill=380.0)
+        self.commander = ScriptedCommander(standstill_ms=380.0)
         self.accounts = ListedAccounts()
         self.history = ListedHistory()
         self.uid = 0

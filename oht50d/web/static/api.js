@@ -27,7 +27,7 @@ async function send(path, body, limitMs = 5000) {
   });
   const envelope = await response.json();
   if (!response.ok) {
-    const error = new Error(envelope.detail || `the daemon answered ${response.status}`);
+    const error = new Error(envelope.detail || `the robot answered ${response.status}`);
     error.code = envelope.error ? envelope.error.code : "SYSTEM_ERROR";
     throw error;
   }

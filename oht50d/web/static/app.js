@@ -4,10 +4,10 @@ import { call, refresh, resume, signInByLink } from "./api.js";
 import { Authority, Jog, Reset, canControl, hearJog } from "./controls.js";
 import { setSilence } from "./format.js";
 import { Lidar } from "./lidar.js";
-import { connect, isLive, listen } from "./link.js";
+import { connect, disconnect, isLive, listen } from "./link.js";
 import { Battery, Events, Modules, State, Stops, Why } from "./panels.js";
 import { SignIn, User } from "./signin.js";
-import { armStop, followStop } from "./stop.js";
+import { armStop } from "./stop.js";
 import { change, onChange, read } from "./store.js";
 import { html, render } from "./vendor/standalone.module.js";
 
@@ -79,7 +79,6 @@ async function start() {
   listen({
     onJog: hearJog,
     onNews: (message) => {
-      if (message.type === "stop_update") followStop(message.data);
       if (message.type === "status_change" && message.is_latched) change({ reset: { heldMs: null, note: "" } });
       readEvents();
     },
@@ -90,24 +89,22 @@ async function start() {
   setInterval(readHealth, EVENTS_MS);
   setInterval(() => read().user && read().jog.direction === null && refresh(), REFRESH_MS);
   readHealth();
+  await enter();
+}
+
+async function enter() {
   try {
     await signInByLink();
     await resume();
   } catch (error) {
     change({ notice: error.message });
   }
+  disconnect();
   connect();
   setTimeout(readEvents, 500);
 }
 
 // The link may be pasted into a tab that shows the page already: then only the fragment changes.
-window.addEventListener("hashchange", async () => {
-  try {
-    await signInByLink();
-    await resume();
-  } catch (error) {
-    change({ notice: error.message });
-  }
-});
+window.addEventListener("hashchange", () => location.hash && enter());
 
 start();

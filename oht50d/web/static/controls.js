@@ -8,6 +8,7 @@ import { html } from "./vendor/standalone.module.js";
 
 const RANKS = { viewer: 1, operator: 2, supervisor: 3, admin: 4 };
 const SHORTEST_HOLD_MS = 1000;
+const AT_VEHICLE = "Reset at the vehicle: hold the reset button there for one second, then let go.";
 
 export function mayDrive(user) {
   return user !== null && RANKS[user.role] >= RANKS.operator;
@@ -32,8 +33,9 @@ export function Authority({ state, isOn }) {
   return html`<section class="panel" aria-labelledby="authority-title">
     <h2 id="authority-title">Control</h2>
     <p>${holder ? html`Held by <b>${holder}</b>${isMine ? " (you)" : ""}.` : "Nobody has control."}</p>
-    <button type="button" disabled=${!isOn} onClick=${() => command(isMine ? "disarm" : "arm")}>
-      ${isMine ? "Return control" : "Take control"}</button>
+    <button type="button" disabled=${!isOn || (!isMine && status.is_latched)}
+      onClick=${() => command(isMine ? "disarm" : "arm")}>${isMine ? "Return control" : "Take control"}</button>
+    ${!isMine && status.is_latched && html`<p role="status">Reset first: a reset takes control away from everybody.</p>`}
   </section>`;
 }
 
@@ -73,13 +75,14 @@ export function Reset({ state, isOn }) {
   const { user, status, reset } = state;
   if (!status || !mayDrive(user) || (!status.is_latched && !reset.note)) return null;
   const held = reset.heldMs === null ? 0 : Math.min(reset.heldMs, SHORTEST_HOLD_MS);
+  const atVehicle = status.is_latched && status.why.latched.some((cause) => cause.is_person_related);
   return html`<section class="panel" aria-labelledby="reset-title">
     <h2 id="reset-title">Reset</h2>
-    <${HoldButton} className="reset" label="RESET" disabled=${!isOn || !status.is_latched}
-      hint=${held >= SHORTEST_HOLD_MS ? "now let go" : "hold for 1 s, then let go"}
+    <${HoldButton} className="reset" label="RESET" disabled=${!isOn || !status.is_latched || atVehicle}
+      hint=${atVehicle ? "not from here" : held >= SHORTEST_HOLD_MS ? "now let go" : "hold for 1 s, then let go"}
       onDown=${resetDown} onUp=${resetUp} pressed=${reset.heldMs !== null} />
     <progress max=${SHORTEST_HOLD_MS} value=${held} aria-label="how long RESET is held"></progress>
-    <p role="status">${reset.note || "Make sure first that nobody is in danger. A reset is not a start."}</p>
+    <p role="status">${atVehicle ? AT_VEHICLE : reset.note || "Make sure first that nobody is in danger. A reset is not a start."}</p>
   </section>`;
 }
 
@@ -114,7 +117,7 @@ export function Jog({ state, isOn }) {
   const { user, status, jog } = state;
   if (!status || !mayDrive(user)) return null;
   const isMine = status.authority.holder === user.username;
-  const cannot = !isMine ? "Take control first." : status.is_latched ? "Reset first." : "";
+  const cannot = status.is_latched ? "Reset first." : isMine ? "" : "Take control first.";
   const one = (direction, label) => html`<${HoldButton} className="jog" label=${label} hint="hold to move"
     disabled=${!isOn || cannot !== "" || (jog.direction !== null && jog.direction !== direction)}
     pressed=${jog.direction === direction} onDown=${() => jogDown(direction)} onUp=${jogUp} />`;

@@ -43,6 +43,6 @@ export const STATES = {
 export const STOP_KINDS = { S0: "S0, drives off and brake on", S1: "S1, braked down", S2: "S2, held" };
 
 export const PHASES = {
-  idle: "not begun", sending: "being sent", stopping: "STOPPING: read back, not at rest yet",
+  idle: "not begun", sending: "being sent", stopping: "STOPPING: the drives have confirmed, not at rest yet",
   standstill: "at rest, measured", not_confirmed: "NOT CONFIRMED: press the red button",
 };

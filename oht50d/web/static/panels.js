@@ -8,7 +8,7 @@ export function State({ status }) {
   return html`<section class="panel wide" aria-labelledby="state-title">
     <h2 id="state-title">State</h2>
     <div role="status" aria-live="polite">
-      <p class="state">${STATES[status.state] || status.state} <span class="code">${status.state}</span></p>
+      <p class="state">${STATES[status.state] || status.state}</p>
       ${isStop && html`<p class="alarm-line">■ ${PHASES[status.stop.phase]}</p>`}
       <p class="sentence">${status.why.can_move ? "▶ " : "■ "}${status.why.sentence}</p>
     </div>
@@ -45,6 +45,11 @@ export function byZone(hits) {
   });
 }
 
+// What stops or locks does not allow motion either: that goes without saying.
+function badge(kinds) {
+  return kinds.length > 1 ? kinds.filter((kind) => kind !== "NOT ALLOWED").join(", ") : kinds[0];
+}
+
 const POINTS_TOLD = 4;
 
 export function Why({ status }) {
@@ -53,7 +58,7 @@ export function Why({ status }) {
   return html`<section class="panel wide" aria-labelledby="why-title">
     <h2 id="why-title">Why it does not move</h2>
     <ul class="causes">${causes.map((cause) => html`<li key=${cause.code} class=${cause.stop ? "cause hard" : "cause"}>
-      <p class="cause-title"><span class="badge">${cause.stop ? "■" : "▲"} ${cause.kinds.join(", ")}</span>
+      <p class="cause-title"><span class="badge">${cause.stop ? "■" : "▲"} ${badge(cause.kinds)}</span>
         ${cause.title}</p>
       ${cause.hits.length ? byZone(cause.hits).map((hit) => html`<${Evidence} hit=${hit} />`) : cause.detail && html`<p>${cause.detail}</p>`}
       <p class="remedy">→ ${cause.remedy}</p>
@@ -75,7 +80,7 @@ export function Stops({ safety }) {
     .filter((stop, place, all) => all.findIndex((other) => other.number === stop.number) === place).slice(0, 3);
   return html`<section class="panel" aria-labelledby="stops-title">
     <h2 id="stops-title">Last stops</h2>
-    ${stops.length === 0 && html`<p>None since the daemon started.</p>`}
+    ${stops.length === 0 && html`<p>None since the last start.</p>`}
     ${stops.map((stop) => html`<article key=${stop.number} class="stop-report">
       <p><b>No. ${stop.number}</b>, ${STOP_KINDS[stop.kind] || stop.kind}, ${age(stop.age_ms)}<br />
         <span class=${stop.phase === "not_confirmed" ? "alarm-line" : ""}>
@@ -83,9 +88,9 @@ export function Stops({ safety }) {
         ${stop.causes.map((cause) => cause.title).join("; ")}</p>
       <dl class="numbers tight">
         <div><dt>Detected</dt><dd>0 ms</dd></div>
-        <div><dt>First frame</dt><dd>${milliseconds(stop.first_frame)}</dd></div>
-        <div><dt>Output zero</dt><dd>${milliseconds(stop.output_zero)}</dd></div>
-        <div><dt>Standstill</dt><dd>${milliseconds(stop.standstill)}</dd></div>
+        <div><dt>Stop sent</dt><dd>${milliseconds(stop.first_frame_ms)}</dd></div>
+        <div><dt>Drives at zero</dt><dd>${milliseconds(stop.output_zero_ms)}</dd></div>
+        <div><dt>Standstill</dt><dd>${milliseconds(stop.standstill_ms)}</dd></div>
       </dl>
       ${stop.predicted_ms !== null && html`<p class="quiet">Predicted at most ${milliseconds(stop.predicted_ms)}.</p>`}
       ${stop.residual && html`<p class="alarm-line">▲ ${stop.residual}</p>`}
@@ -138,12 +143,20 @@ function Trend({ trend }) {
     <polyline points=${points} class="line" /></svg>`;
 }
 
+const SEVERITIES = { debug: "quiet", info: "quiet", warning: "warn-line" };
+
+// The records keep the machine's names of its states; here they are told as the page tells them elsewhere.
+function told({ kind, message, details }) {
+  if (kind !== "robot.status.changed" || !details) return message;
+  return `${STATES[details.old_status] || details.old_status} → ${STATES[details.new_status] || details.new_status}`;
+}
+
 export function Events({ events }) {
   return html`<section class="panel" aria-labelledby="events-title">
     <h2 id="events-title">Recent events</h2>
     ${events.length === 0 ? html`<p>None known.</p>` : html`<ul class="events">${events.map((event) => html`
       <li key=${`${event.boot_id}/${event.seq}`}><time>${String(event.utc).slice(11, 19)}</time>
-        <span class=${event.severity === "info" ? "quiet" : "warn-line"}>${String(event.severity).toUpperCase()}</span>
-        <span>${event.message}</span></li>`)}</ul>`}
+        <span class=${SEVERITIES[event.severity] || "alarm-line"}>${String(event.severity).toUpperCase()}</span>
+        <span>${told(event)}</span></li>`)}</ul>`}
   </section>`;
 }

@@ -33,9 +33,9 @@ export function SignIn({ health }) {
 
 function Health({ health }) {
   if (!health) return null;
-  if (health.error) return html`<p class="alarm-line">■ The daemon does not answer.</p>`;
+  if (health.error) return html`<p class="alarm-line">■ The robot does not answer.</p>`;
   const bad = Object.entries(health.checks || {}).filter(([, check]) => !check.ok);
-  return html`<div><p>The daemon ${bad.length === 0 ? "is ready." : "is not ready:"}</p>
+  return html`<div><p>The control program ${bad.length === 0 ? "is ready." : "is not ready:"}</p>
     <ul>${bad.map(([name, check]) => html`<li key=${name}>▲ ${name}: ${check.cause} → ${check.remedy}</li>`)}</ul></div>`;
 }
 

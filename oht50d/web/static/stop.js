@@ -3,44 +3,77 @@
 import { accessToken } from "./api.js";
 
 const CONFIRM_MS = 500;
+const FOLLOW_MS = 250;
+const DOUBT_MS = 1000;
+const FOLLOW_LIMIT_MS = 60000;
 const NOT_CONFIRMED = "NOT CONFIRMED: press the red button on the vehicle.";
 let sentAt = -Infinity;
-let number = 0;
-let note = () => {};
+let presses = 0;
+let tell = () => {};
 
-function tell(text, kind) {
-  note(text, kind);
+function alarm() {
+  tell(NOT_CONFIRMED, "alarm");
+}
+
+function show(phase) {
+  const isLate = performance.now() - sentAt > CONFIRM_MS;
+  if (phase === "standstill") tell(`STOPPED: standstill measured at ${new Date().toLocaleTimeString("en-GB")}.`, "good");
+  else if (phase === "stopping") tell("STOPPING: the drives have confirmed, not at rest yet.", "sending");
+  else if (phase !== "sending" || isLate) alarm();
 }
 
 async function press() {
   sentAt = performance.now();
-  const mine = ++number;
+  const mine = ++presses;
   tell("STOP is being sent.", "sending");
-  const late = setTimeout(() => mine === number && tell(NOT_CONFIRMED, "alarm"), CONFIRM_MS);
+  const late = setTimeout(() => mine === presses && alarm(), CONFIRM_MS);
   const headers = accessToken() ? { Authorization: `Bearer ${accessToken()}` } : {};
   try {
     const response = await fetch("/api/v1/robot/emergency-stop", { method: "POST", headers, keepalive: true });
     const answer = await response.json();
-    if (mine !== number) return;
-    if (!response.ok) tell(answer.error.code === "ESTOP_NOT_DELIVERED" ? NOT_CONFIRMED : answer.detail, "alarm");
-    else tell(answer.data.outcome === "verified" ? "STOPPED: standstill measured." : "STOPPING: read back.", "good");
+    if (mine !== presses) return;
+    const stop = answer.data;
+    if (!stop) tell(answer.detail, "alarm");
+    else show(response.ok ? stop.phase : "not_confirmed");
+    if (stop && stop.number && !(response.ok && stop.phase === "standstill")) follow(mine, stop.number);
   } catch {
-    if (mine === number) tell(NOT_CONFIRMED, "alarm");
+    if (mine === presses) alarm();
   } finally {
     clearTimeout(late);
   }
 }
 
-// News of a stop that is on its way: the words follow the daemon's own verdict.
-export function followStop(stop) {
-  if (performance.now() - sentAt > 30000) return;
-  if (stop.phase === "standstill") tell("STOPPED: standstill measured.", "good");
-  else if (stop.phase === "not_confirmed") tell(NOT_CONFIRMED, "alarm");
+// What becomes of the stop, from the answer that needs no login; nothing is sent again. Whoever cannot be asked has
+// not confirmed anything.
+async function follow(mine, number) {
+  let heardAt = performance.now();
+  while (performance.now() - sentAt < FOLLOW_LIMIT_MS) {
+    await new Promise((resume) => setTimeout(resume, FOLLOW_MS));
+    const phase = await askPhase(number);
+    if (mine !== presses) return;
+    if (phase) {
+      heardAt = performance.now();
+      show(phase);
+      if (phase === "standstill") return;
+    } else if (performance.now() - heardAt > DOUBT_MS) alarm();
+  }
+  alarm();
+}
+
+// Null unless the robot speaks of this stop or a later one, and of the present.
+async function askPhase(number) {
+  try {
+    const response = await fetch("/api/v1/safety/stop", { cache: "no-store", signal: AbortSignal.timeout(DOUBT_MS) });
+    const { stop, age_ms: ageMs } = (await response.json()).data;
+    return stop && stop.number >= number && ageMs < DOUBT_MS ? stop.phase : null;
+  } catch {
+    return null;
+  }
 }
 
 export function armStop() {
   const line = document.getElementById("stop-note");
-  note = (text, kind) => {
+  tell = (text, kind) => {
     line.textContent = text;
     line.className = `stop-note ${kind}`;
   };
