@@ -89,8 +89,9 @@ def _with_configuration(arguments: argparse.Namespace) -> int:
         case "check":
             from oht50d.app.check import SECTIONS, run_check
             from oht50d.app.check_safety import report_motion, report_plan, report_reaction
+            from oht50d.app.check_start import report_start
 
-            return run_check(loaded, (*SECTIONS, report_plan, report_reaction, report_motion))
+            return run_check(loaded, (*SECTIONS, report_plan, report_reaction, report_start, report_motion))
         case "safe-stop":
             from oht50d.app import safe_stop
 
@@ -100,12 +101,17 @@ def _with_configuration(arguments: argparse.Namespace) -> int:
 
 
 def _run(loaded: "LoadedConfig", load_again: "Callable[[], Config]", *, simulate: bool) -> int:
+    from oht50d.app.preparation import prepared
+
+    with prepared(loaded):
+        return _run_house(loaded, load_again, simulate=simulate)
+
+
+def _run_house(loaded: "LoadedConfig", load_again: "Callable[[], Config]", *, simulate: bool) -> int:
     import logging
 
     from oht50d.app import house
-    from oht50d.app.logging_setup import setup_logging
 
-    writer = setup_logging(loaded.config.log)
     log = logging.getLogger(__name__)
     for note in loaded.notes:
         log.info(note, extra={"event": "config.note"})
@@ -118,5 +124,3 @@ def _run(loaded: "LoadedConfig", load_again: "Callable[[], Config]", *, simulate
     except Exception:  # the last door: a defect is logged with its traceback and gets its own exit code
         log.critical("the daemon ended by a defect", exc_info=True, extra={"event": "daemon.defect"})
         return ExitCode.SOFTWARE
-    finally:
-        writer.close()

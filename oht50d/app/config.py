@@ -89,6 +89,34 @@ class LoadedConfig:
             origin = next((self.origins[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.origins), None)
             yield ".".join(map(str, path)), leaf, str(origin) if origin else "default"
 
+    def refusal(
+        self, key: str, why: str, *, expected: str | None = None, found: str | None = None, nearest: str | None = None
+    ) -> ConfigError:
+        """The error for a setting that cannot be used here, with the file and line that set it."""
+        return refusal(key, why, self.origins, expected=expected, found=found, nearest=nearest)
+
+
+def refusal(
+    key: str,
+    why: str,
+    origins: Mapping[KeyPath, Origin],
+    *,
+    expected: str | None = None,
+    found: str | None = None,
+    nearest: str | None = None,
+) -> ConfigError:
+    """The error for the setting `key` (dotted) with its place among `origins`; without one it is a default."""
+    origin = config_sources.find_origin(tuple(key.split(".")), origins)
+    return ConfigError(
+        key,
+        why,
+        file=origin.source if origin else None,
+        line=origin.line if origin else None,
+        expected=expected,
+        found=found,
+        nearest=nearest,
+    )
+
 
 def unstructure(settings: object) -> dict[str, object]:
     """Settings as the plain values of a TOML file; unset optional ones are None."""
@@ -147,9 +175,10 @@ def _overlay(lower: Mapping[str, object], upper: Mapping[str, object]) -> dict[s
 
 
 def _locate(problem: Problem, settings: SettingsTree) -> ConfigError:
+    key = dotted(problem.path) if problem.path else "configuration"
     origin = settings.origin_of(problem.path)
     return ConfigError(
-        dotted(problem.path) if problem.path else "configuration",
+        key,
         problem.why,
         file=origin.source if origin else None,
         line=origin.line if origin else None,
@@ -204,15 +233,8 @@ def _refuse_simulated_production(config: Config, settings: SettingsTree, environ
         "FIRMWARE_SIMULATION": environ.get("FIRMWARE_SIMULATION", "").lower() in {"true", "1", "yes", "on"},
     }
     for key in (key for key, is_simulated in places.items() if is_simulated):
-        origin = settings.origin_of(tuple(key.split(".")))
-        raise ConfigError(
-            key,
-            "production does not run on a simulated robot",
-            file=origin.source if origin else None,
-            line=origin.line if origin else None,
-            expected="false, or another environment",
-            found="true",
-        )
+        why = "production does not run on a simulated robot"
+        raise refusal(key, why, settings.origins, expected="false, or another environment", found="true")
 
 
 def _warnings(config: Config, environ: Mapping[str, str]) -> Iterable[str]:

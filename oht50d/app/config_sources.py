@@ -68,6 +68,14 @@ def line_of(path: KeyPath, lines: Mapping[KeyPath, int]) -> int | None:
     return next((lines[path[:length]] for length in range(len(path), 0, -1) if path[:length] in lines), None)
 
 
+def find_origin(path: KeyPath, origins: Mapping[KeyPath, Origin]) -> Origin | None:
+    """Where a value, or the nearest thing around or inside it, was set; None for a default."""
+    for length in range(len(path), 0, -1):
+        if path[:length] in origins:
+            return origins[path[:length]]
+    return next((origin for known, origin in origins.items() if known[: len(path)] == path), None)
+
+
 def _syntax_error(path: Path, text: str, message: str) -> ConfigError:
     place = _TOML_PLACE.search(message)
     line = int(place[1]) if place and place[1] else text.count("\n") + 1
@@ -135,10 +143,7 @@ class SettingsTree:
 
     def origin_of(self, path: KeyPath) -> Origin | None:
         """Where a value, or the nearest thing around or inside it, was set."""
-        for length in range(len(path), 0, -1):
-            if path[:length] in self.origins:
-                return self.origins[path[:length]]
-        return next((origin for known, origin in self.origins.items() if known[: len(path)] == path), None)
+        return find_origin(path, self.origins)
 
 
 def _leaves(tree: Mapping[str, object], path: KeyPath = ()) -> Iterable[tuple[KeyPath, object]]:

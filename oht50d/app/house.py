@@ -13,7 +13,6 @@ import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -107,7 +106,6 @@ class House:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> int:
         """Everything from the spool to the page; raises ConfigError, StoreError or LinkError when it cannot start."""
-        _make_directories(self.config)
         boot_id = new_boot_id()
         spool = await self._open_memory(boot_id)
         try:
@@ -352,14 +350,6 @@ async def _ensure_simulation_user(rooms: Rooms) -> None:
     """The account behind the one-time link: its password is random and nobody is told."""
     if await rooms.accounts.get(SIMULATION_USER) is None:
         await rooms.accounts.add(SIMULATION_USER, secrets.token_urlsafe(32), Role.OPERATOR)
-
-
-def _make_directories(config: Config) -> None:
-    for directory in (config.robot.state_dir, config.robot.runtime_dir):
-        try:
-            Path(directory).mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise StoreError(f"cannot make {directory}: {problem.strerror}") from problem
 
 
 def _start_last_gasp() -> None:

@@ -6,6 +6,7 @@ callers only append to a queue; when it is full the newest record is dropped and
 
 import atexit
 import copy
+import errno
 import logging
 import logging.handlers
 import os
@@ -205,15 +206,36 @@ def _file_handler(config: LogConfig) -> logging.Handler:
     return handler
 
 
-def setup_logging(config: LogConfig) -> LogWriter:
-    """Send the process's log where the configuration says, from now on; a log file that cannot be opened is told."""
+def log_file_trouble(config: LogConfig) -> str:
+    """Why the log file cannot be written, in words; empty if it can, or if there is none. Makes no file."""
+    path = Path(config.file)
+    if not config.file:
+        return ""
+    try:
+        if path.exists():
+            path.open("ab").close()
+        elif not os.access(path.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES) if path.parent.is_dir() else "no directory")
+    except OSError as error:
+        return f"log.file {config.file} cannot be written: {error.strerror}; logging to standard error only"
+    return ""
+
+
+def make_handlers(config: LogConfig) -> tuple[list[logging.Handler], str]:
+    """Where the configuration sends the log, and what is wrong with its file, in words (empty: nothing)."""
     handlers = [_stderr_handler(config)]
-    trouble = ""
-    if config.file:
+    trouble = log_file_trouble(config)
+    if config.file and not trouble:
         try:
             handlers.append(_file_handler(config))
         except OSError as error:
             trouble = f"log.file {config.file} cannot be written: {error.strerror}; logging to standard error only"
+    return handlers, trouble
+
+
+def setup_logging(config: LogConfig) -> LogWriter:
+    """Send the process's log where the configuration says, from now on; a log file that cannot be opened is told."""
+    handlers, trouble = make_handlers(config)
     writer = LogWriter(handlers)
     root = logging.getLogger()
     for handler in list(root.handlers):

@@ -1,17 +1,16 @@
 """Builds every room from the configuration, without starting anything (state: the built objects)."""
 
-import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from attrs import evolve, frozen
 
-from oht50d.app.config import Config, Environment
+from oht50d.app.config import Config
 from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import find_config_file
+from oht50d.app.preparation import signing_key
 from oht50d.clock import now_ns
 from oht50d.codec.registers import load_module_map
 from oht50d.core.actuators import Actuators, find_actuators
@@ -24,7 +23,6 @@ from oht50d.core.safety_kernel import SafetyKernel
 from oht50d.core.wire_schedule import WireSchedule, WireTimes
 from oht50d.drivers.field_bus import BusConfig, FieldBus
 from oht50d.drivers.lidar_link import LidarLink
-from oht50d.drivers.secrets import load_signing_key
 from oht50d.drivers.serial_port import SerialPortConfig, open_serial_port
 from oht50d.drivers.spool import Spool, SpoolConfig
 from oht50d.drivers.timer import PreciseTimer
@@ -145,19 +143,15 @@ class Rooms:
 
     def web_ports(self, health: Callable[[], HealthView]) -> WebPorts:
         """The web's share; reads or makes the signing key. Raises ConfigError."""
-        directory = os.environ.get("CREDENTIALS_DIRECTORY")
-        key = load_signing_key(
-            credentials_dir=None if directory is None else Path(directory),
-            state_dir=self.config.robot.state_dir,
-            is_development=self.config.environment is Environment.DEVELOPMENT,
-        )
         return WebPorts(
             snapshots=self.snapshots,
             scans=self.scans,
             commander=self.commander,
             history=self.spool,
             accounts=self.accounts,
-            tokens=TokenService(key, self.boot_id, self.config.auth, now_ns=now_ns, wall_s=time.time),
+            tokens=TokenService(
+                signing_key(self.config), self.boot_id, self.config.auth, now_ns=now_ns, wall_s=time.time
+            ),
             one_time=self.one_time,
             health=health,
             metrics=self.metrics,

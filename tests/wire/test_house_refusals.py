@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -151,24 +152,39 @@ def test_a_port_that_is_taken_ends_with_69_and_one_message(taken_port: int, site
     assert "Another program listens there" in complaint
 
 
+@contextmanager
+def daemon(site: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A daemon of that site that serves, and its port."""
+    command = [sys.executable, "-m", "oht50d", "run", "--config", str(site / "oht50d.toml")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as process:
+        try:
+            assert process.stdout is not None
+            line = next(line for line in process.stdout if "serving on port" in line)
+            yield process, line.split("serving on port ")[1].split('"')[0]
+        finally:
+            process.kill()
+
+
 def test_a_second_instance_does_not_disturb_the_first(site: Path) -> None:
     """Two daemons of one site: the second one ends, the first one goes on and ends in order."""
-    command = [sys.executable, "-m", "oht50d", "run", "--config", str(site / "oht50d.toml")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as first:
-        try:
-            assert first.stdout is not None
-            port = (
-                next(line for line in first.stdout if "serving on port" in line)
-                .split("serving on port ")[1]
-                .split('"')[0]
-            )
-            code, complaint, _ = run(site, "--set", f"web.port={port}")
+    with daemon(site) as (first, port):
+        for assignment in (f"web.port={port}", "web.port=0"):
+            code, complaint, _ = run(site, "--set", assignment)
             assert (code, complaint.count("\n")) == (69, 1), complaint
-            with socket.create_connection(("127.0.0.1", int(port)), timeout=LIMIT_S) as client:
-                client.sendall(b"GET /health/live HTTP/1.0\r\n\r\n")
-                assert b" 200 " in client.makefile("rb").readline()
-            first.send_signal(signal.SIGTERM)
-            first.communicate(timeout=LIMIT_S)
-            assert first.returncode == 0
-        finally:
-            first.kill()
+            assert all(word in complaint for word in (f"{site}/state is in use by", f"(pid {first.pid})", "state_dir"))
+        with socket.create_connection(("127.0.0.1", int(port)), timeout=LIMIT_S) as client:
+            client.sendall(b"GET /health/live HTTP/1.0\r\n\r\n")
+            assert b" 200 " in client.makefile("rb").readline()
+        assert (site / "run" / "control.sock").exists()
+        first.send_signal(signal.SIGTERM)
+        first.communicate(timeout=LIMIT_S)
+        assert first.returncode == 0
+
+
+def test_the_lock_does_not_outlive_a_killed_daemon(site: Path) -> None:
+    with daemon(site) as (first, _):
+        first.kill()
+        first.communicate(timeout=LIMIT_S)
+        with daemon(site) as (second, port):
+            assert int(port)
+            assert (site / "state" / "oht50d.lock").read_text() == f"{second.pid}\n"
