@@ -12,7 +12,8 @@ from oht50d.app.exit_codes import ExitCode
 from oht50d.model.errors import ConfigError, LinkError, Oht50Error, StoreError
 
 if TYPE_CHECKING:
-    from oht50d.app.config import Config, LoadedConfig
+    from oht50d.app.config import LoadedConfig
+    from oht50d.app.reload import ReloadReport
 
 
 class Parser(argparse.ArgumentParser):
@@ -97,17 +98,19 @@ def _with_configuration(arguments: argparse.Namespace) -> int:
 
             return safe_stop.main(loaded.config)
         case _:
-            return _run(loaded, lambda: load().config, simulate=arguments.simulate)
+            return _run(loaded, load, simulate=arguments.simulate)
 
 
-def _run(loaded: "LoadedConfig", load_again: "Callable[[], Config]", *, simulate: bool) -> int:
+def _run(loaded: "LoadedConfig", load_again: "Callable[[], LoadedConfig]", *, simulate: bool) -> int:
     from oht50d.app.preparation import prepared
+    from oht50d.app.reload import Reloader
 
-    with prepared(loaded):
-        return _run_house(loaded, load_again, simulate=simulate)
+    with prepared(loaded) as writer:
+        reloader = Reloader(loaded, load_again, writer)
+        return _run_house(loaded, reloader.reload, simulate=simulate)
 
 
-def _run_house(loaded: "LoadedConfig", load_again: "Callable[[], Config]", *, simulate: bool) -> int:
+def _run_house(loaded: "LoadedConfig", reload: "Callable[[], ReloadReport]", *, simulate: bool) -> int:
     import logging
 
     from oht50d.app import house
@@ -118,7 +121,7 @@ def _run_house(loaded: "LoadedConfig", load_again: "Callable[[], Config]", *, si
     for warning in loaded.warnings:
         log.warning(warning, extra={"event": "config.warning"})
     try:
-        return house.main(loaded.config, simulate=simulate, load_again=load_again)
+        return house.main(loaded.config, simulate=simulate, reload=reload)
     except Oht50Error:
         raise
     except Exception:  # the last door: a defect is logged with its traceback and gets its own exit code

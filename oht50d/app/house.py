@@ -23,7 +23,7 @@ from oht50d.app.exit_codes import ExitCode
 from oht50d.app.health import HealthDesk
 from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import shipped_config_dir
-from oht50d.app.reload import reload_settings
+from oht50d.app.reload import ReloadDesk, ReloadReport
 from oht50d.app.rooms import Rooms, build_rooms, new_boot_id, spool_config
 from oht50d.app.simulated_robot import SimulatedSite, adapt, choose_site, run_simulator
 from oht50d.app.supervisor import RestartPolicy, Supervised
@@ -61,9 +61,7 @@ _OUTER_POLICY = RestartPolicy(first_s=0.2, cap_s=5.0, defects_allowed=1_000_000)
 class House:
     """One run of the daemon. `run` returns the exit code."""
 
-    def __init__(self, config: Config, *, simulate: bool, load_again: Callable[[], Config] | None = None) -> None:
-        self._loaded = config
-        self._load_again = load_again or (lambda: config)
+    def __init__(self, config: Config, *, simulate: bool, reload: Callable[[], ReloadReport] = ReloadReport) -> None:
         self._site: SimulatedSite | None = choose_site(config) if simulate else None
         self.config = config if self._site is None else adapt(config, self._site)
         self.metrics = Metrics(version=oht50d.__version__)
@@ -71,6 +69,8 @@ class House:
         self.listener: socket.socket | None = None
         self._metrics_listener: socket.socket | None = None
         self._notifier = Notifier.from_environment()
+        self._reload_desk = ReloadDesk(reload, self._notifier, self._status_words)
+        self._is_announced = trio.Event()
         self._stop_requested = trio.Event()
         self._control_scope = trio.CancelScope()
         self._outer_scope = trio.CancelScope()
@@ -290,6 +290,7 @@ class House:
     def _announce(self, rooms: Rooms) -> None:
         words = "SIMULATED" if rooms.config.is_simulated else "ready"
         self._notifier.ready(f"{rooms.kernel.state.name}: {words}")
+        self._is_announced.set()
         _log.info("serving on port %d", self.port, extra={"event": "daemon.ready", "boot_id": rooms.boot_id})
         if self._site is not None:
             token = rooms.one_time.issue(Account(SIMULATION_USER, Role.OPERATOR, is_active=True))
@@ -299,11 +300,16 @@ class House:
             print(f"  hands at the vehicle: {hands} reset|estop|release|box|clear\n", flush=True)
 
     async def reload(self) -> None:
-        """SIGHUP: check the files again, apply what can be applied, say what needs a restart."""
-        self._notifier.reloading()
-        for line in reload_settings(self._loaded, self._load_again):
-            _log.info(line, extra={"event": "daemon.reload"})
-        self._notifier.ready()
+        """SIGHUP: check the files again, apply what can be applied, say what needs a restart.
+
+        Waits for the end of the start: READY=1 of a reload would tell the service manager that it is over.
+        """
+        await self._is_announced.wait()
+        if not self._stop_requested.is_set():
+            await self._reload_desk.reload()
+
+    def _status_words(self) -> str:
+        return "" if self._health is None else self._health.status_words()
 
     async def _close_memory(self, spool: Spool | NoMemory) -> None:
         try:
@@ -359,9 +365,9 @@ def _start_last_gasp() -> None:
     thread.start()
 
 
-def main(config: Config, *, simulate: bool, load_again: Callable[[], Config]) -> int:
-    """Run the house under Trio with its signals; the exit code. `load_again` reads the configuration's sources anew."""
+def main(config: Config, *, simulate: bool, reload: Callable[[], ReloadReport]) -> int:
+    """Run the house under Trio with its signals; the exit code. `reload` serves a SIGHUP, in a thread."""
     from oht50d.app.signals import run_with_signals
 
-    house = House(config, simulate=simulate, load_again=load_again)
+    house = House(config, simulate=simulate, reload=reload)
     return trio.run(run_with_signals, house, instruments=[house.metrics.loop_lag])

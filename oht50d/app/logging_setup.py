@@ -129,6 +129,7 @@ class LogWriter:
     def __init__(self, handlers: Sequence[logging.Handler]) -> None:
         self._records: queue.Queue[logging.LogRecord | None] = queue.Queue(QUEUE_RECORDS)
         self._handlers = handlers
+        self._retired: queue.SimpleQueue[Sequence[logging.Handler]] = queue.SimpleQueue()
         self._folder = RepeatFolder()
         self.entrance = _QueueHandler(self._records)
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -137,6 +138,17 @@ class LogWriter:
     @property
     def dropped(self) -> int:
         return self.entrance.dropped
+
+    def apply(self, config: LogConfig) -> str:
+        """Level, format and file as `config` has them, from the next record on; the file is opened anew.
+
+        Returns what is wrong with the file, in words (empty: nothing). Blocking; one caller at a time.
+        """
+        handlers, trouble = make_handlers(config)
+        retired, self._handlers = self._handlers, handlers
+        self._retired.put(retired)
+        logging.getLogger().setLevel(config.level.value)
+        return trouble
 
     def close(self) -> None:
         """Idempotent."""
@@ -155,6 +167,7 @@ class LogWriter:
                 record = self._records.get(timeout=1.0)
             except queue.Empty:
                 self._write(self._folder.expired())
+                self._close_retired()
                 continue
             if record is None:
                 break
@@ -163,8 +176,14 @@ class LogWriter:
                 reported, lost = self.dropped, self.dropped - reported
                 self._write([_note(logging.WARNING, f"{lost} log records were dropped: the log is too slow")])
         self._write(self._folder.expired(is_final=True))
-        for handler in self._handlers:
-            handler.close()
+        self._retired.put(self._handlers)
+        self._close_retired()
+
+    def _close_retired(self) -> None:
+        """By the thread that writes, between two records: none of them is in use."""
+        while not self._retired.empty():
+            for handler in self._retired.get():
+                handler.close()
 
     def _write(self, records: Iterator[logging.LogRecord] | Sequence[logging.LogRecord]) -> None:
         for record in records:

@@ -16,6 +16,7 @@ from oht50d.app.check import ReportSection, Verdict, run_check, toml_text
 from oht50d.app.config import Config, load_config
 from oht50d.app.environment import NAMES
 from oht50d.app.exit_codes import ExitCode
+from oht50d.app.reload import ReloadReport
 from oht50d.model.errors import ConfigError, InvariantViolation, LinkError, Oht50Error, StoreError
 
 NOWHERE = Path("/nonexistent/oht50d.toml")
@@ -226,9 +227,9 @@ def test_run_ends_with_the_code_of_its_end(
     place: list[str],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def end(config: Config, *, simulate: bool, load_again: Callable[[], Config]) -> int:
+    def end(config: Config, *, simulate: bool, reload: Callable[[], ReloadReport]) -> int:
         assert (config.robot.scenario, simulate) == ("3", True)
-        assert load_again() == config
+        assert reload() == ReloadReport(("nothing has changed",))
         if ending is not None:
             raise ending
         print("web.port", config.web.port)
