@@ -8,6 +8,7 @@ from oht50d.core.failsafes import FAILSAFES
 from oht50d.drivers.systemd import Notifier, watchdog_period
 from oht50d.model.lidar import LidarLinkState
 from oht50d.model.motion import Decision
+from oht50d.model.snapshot import ModuleStatus
 from oht50d.web.web_ports import HealthCheck, HealthView
 
 LATE_STEP_NS = 50_000_000
@@ -65,7 +66,11 @@ class HealthDesk:
         parts = [f"{'SIMULATED ' if snapshot.is_simulated else ''}{snapshot.state.name}"]
         causes = [c for c in snapshot.decision.inhibits if FAILSAFES[c.code].remedy]
         parts += [FAILSAFES[cause.code].title for cause in causes[:2]]
-        parts += [f"{name}: {check.cause}. {check.remedy}" for name, check in self._checks().items() if not check.is_ok]
+        parts += [
+            f"{name}: {check.cause}. {check.remedy}".strip()
+            for name, check in self._checks().items()
+            if not check.is_ok
+        ]
         return "; ".join(dict.fromkeys(part.strip() for part in parts))
 
     def view(self) -> HealthView:
@@ -84,13 +89,20 @@ class HealthDesk:
         wire, lidar = self._rooms.bus.status, snapshot.lidar
         problem = self._rooms.recorder.problem
         absent = [m for m in snapshot.modules if m.is_mandatory and not m.is_online]
-        names = ", ".join(f"{m.address:#04x} {m.title}: {m.problem}" for m in absent)
+        names = "; ".join(map(_module_words, absent)) if wire.is_open else "the bus is closed"
         is_scanning = lidar.state is LidarLinkState.SCANNING
         return {
             "bus": HealthCheck(wire.is_open, wire.cause, wire.remedy),
-            "modules": HealthCheck(not absent, names, "Check supply, address and RS485 plug." if absent else ""),
+            "modules": HealthCheck(True) if not absent else HealthCheck(False, names),
             "lidar": HealthCheck(is_scanning, lidar.cause or lidar.state.value, lidar.remedy)
             if not is_scanning
             else HealthCheck(True),
             "memory": HealthCheck(problem is None, problem or "", "" if problem is None else "Check the disk."),
         }
+
+
+def _module_words(module: ModuleStatus) -> str:
+    """Which module is away, why and what to do about it; its problem says all that once it was asked."""
+    name = f"{module.address:#04x} ({module.kind.value})"
+    problem = module.problem or "no reply for a while"
+    return problem if name in problem else f"{name}: {problem}"

@@ -6,6 +6,8 @@ check has anything against it; everything that is missing has something against 
 
 from collections.abc import Iterable
 
+from attrs import evolve
+
 from oht50d.core.authority import AuthorityDesk
 from oht50d.core.failsafes import FAILSAFES, Latching, by_severity, stop_kind
 from oht50d.core.inputs import SafetyInputs
@@ -233,11 +235,11 @@ class SafetyKernel:
         held: dict[tuple[CauseCode, str], int] = {}
         timed: list[Cause] = []
         for cause in causes:
-            place = (cause.code, "" if cause.hit is None else str(cause.hit.sector))
+            place = (cause.code, cause.place if cause.hit is None else str(cause.hit.sector))
             if place in held:
                 continue
             held[place] = self._held_since.get(place, cause.since_ns)
-            timed.append(Cause(cause.code, held[place], cause.detail, cause.hit))
+            timed.append(evolve(cause, since_ns=held[place]))
         self._held_since = held
         return timed
 

@@ -183,11 +183,11 @@ def test_a_cause_keeps_the_time_since_when_it_holds() -> None:
     assert first.since_ns == later.since_ns < again.since_ns
 
 
-def test_one_cause_a_code_is_told() -> None:
+def test_one_cause_a_code_and_module_is_told() -> None:
     bench = KernelBench().arm()
     never = ModuleInput(False, False, None, "not found yet")
     decision = bench.step(modules=dict.fromkeys(ModuleKind, never))
-    assert [c.code for c in decision.inhibits].count(C.MODULE_MISSING) == 1
+    assert [c.place for c in decision.inhibits if c.code is C.MODULE_MISSING] == [kind.value for kind in ModuleKind]
 
 
 def test_shutting_down() -> None:
