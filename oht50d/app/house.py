@@ -24,7 +24,7 @@ from oht50d.app.health import HealthDesk
 from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import shipped_config_dir
 from oht50d.app.reload import ReloadDesk, ReloadReport
-from oht50d.app.rooms import Rooms, build_rooms, new_boot_id, spool_config
+from oht50d.app.rooms import UNCLEAN_END, Rooms, build_rooms, new_boot_id, spool_config
 from oht50d.app.simulated_robot import SimulatedSite, adapt, choose_site, run_simulator
 from oht50d.app.supervisor import RestartPolicy, Supervised
 from oht50d.clock import now_ns
@@ -128,7 +128,10 @@ class House:
     async def _open_memory(self, boot_id: str) -> Spool | NoMemory:
         """The spool, or what says that there is none: a robot without a memory is still watched and stopped."""
         try:
-            return await open_spool(spool_config(self.config), self.config.robot.robot_id, boot_id)
+            spool = await open_spool(spool_config(self.config), self.config.robot.robot_id, boot_id)
+            if not spool.was_clean:
+                _log.warning(UNCLEAN_END, extra={"event": "daemon.unclean_end"})
+            return spool
         except StoreError as problem:
             _log.error("running without a memory: %s", problem, extra={"event": "memory.absent"})
             return NoMemory(str(problem))

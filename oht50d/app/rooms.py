@@ -42,6 +42,8 @@ from oht50d.web.one_time import OneTimeSignIn
 from oht50d.web.tokens import TokenService
 from oht50d.web.web_ports import HealthView, WebPorts
 
+UNCLEAN_END = "the last run ended badly, without a clean shutdown"
+"""Detail of the latched cause `boot`; a reset asks for nothing more because of it."""
 TURN_NS = 100_000_000
 """Nominal LiDAR turn (10 Hz) for the predicted time of a stop."""
 
@@ -178,7 +180,7 @@ def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_
     predicted_ms = reaction_model(config, maps, actuators).after_detection().total_ms
     schedule = WireSchedule(maps, actuators, config.safety, wire_times(config.bus), predicted_ms)
     state = RobotState(schedule, actuators, simulation, config.safety.zones.sector_count)
-    kernel = SafetyKernel(config.safety, boot_id, now_ns())
+    kernel = SafetyKernel(config.safety, boot_id, now_ns(), "" if spool.was_clean else UNCLEAN_END)
     has_timeout = actuators.timeout_register is not None
     identity = Identity(config.robot.robot_id, config.is_simulated, has_timeout)
     maker = SnapshotMaker(identity, config.safety, utc_now)

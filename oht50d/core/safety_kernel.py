@@ -57,7 +57,8 @@ RESETTABLE = frozenset({MachineState.SAFE, MachineState.ESTOP, MachineState.FAUL
 class SafetyKernel:
     """Judges; never acts. `step` is called at a fixed rate and whenever an input that matters has arrived."""
 
-    def __init__(self, config: SafetyConfig, boot_id: str, now_ns: int) -> None:
+    def __init__(self, config: SafetyConfig, boot_id: str, now_ns: int, boot_detail: str = "") -> None:
+        """`boot_detail` is what is known of the last run's end, in words; it belongs to the latched cause `boot`."""
         self._config = config
         self.latch = Latch()
         self.lease = JogLease(config.jog)
@@ -77,7 +78,7 @@ class SafetyKernel:
         self._driven_press: int | None = None
         self._checked_trips = 0
         self._send(MachineEvent.BOOT_COMPLETE)
-        self.trip(Cause(CauseCode.BOOT, now_ns))
+        self.trip(Cause(CauseCode.BOOT, now_ns, boot_detail))
         self._send(MachineEvent.INIT_COMPLETE)
 
     # -- the step

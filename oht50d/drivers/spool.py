@@ -75,6 +75,11 @@ class Spool:
         self.errors = 0
         self.size_bytes = 0
 
+    @property
+    def was_clean(self) -> bool:
+        """False if the run before this one ended without closing the file."""
+        return self._file.was_clean
+
     async def append(self, rows: Sequence[Row], *, batch: int | None = None) -> None:
         """Commit all rows or none; events are durable when it returns. Raises StoreError.
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from core_fixtures import (
+    CONFIG,
     FORWARD,
     MS,
     REVERSE,
@@ -22,6 +23,7 @@ from kernel_inputs import at, lost
 
 from oht50d.core.inputs import ModuleInput
 from oht50d.core.jog import LeaseState
+from oht50d.core.safety_kernel import SafetyKernel
 from oht50d.model.errors import CommandRejected
 from oht50d.model.motion import CauseCode, Decision, MachineState, StopKind, StopPhase
 from oht50d.model.registers import ModuleKind
@@ -181,6 +183,13 @@ def test_a_cause_keeps_the_time_since_when_it_holds() -> None:
     bench.step()
     again = next(c for c in bench.step(auto_reset=at(1)).inhibits if c.code is C.SAFETY_AUTO_RESET)
     assert first.since_ns == later.since_ns < again.since_ns
+
+
+def test_boot_carries_what_is_known_of_the_last_end_and_concerns_nobody_in_person() -> None:
+    kernel = SafetyKernel(CONFIG, "boot-a", 5, "the last run ended badly")
+    (cause,) = kernel.latch.causes
+    assert (cause.code, cause.detail) == (C.BOOT, "the last run ended badly")
+    assert not kernel.latch.is_person_related
 
 
 def test_one_cause_a_code_and_module_is_told() -> None:

@@ -4,10 +4,11 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,23 @@ def test_a_second_instance_does_not_disturb_the_first(site: Path) -> None:
         first.send_signal(signal.SIGTERM)
         first.communicate(timeout=LIMIT_S)
         assert first.returncode == 0
+
+
+def events(site: Path) -> list[str]:
+    with closing(sqlite3.connect(site / "state" / "spool.db")) as memory:
+        return [str(row[0]) for row in memory.execute("SELECT message FROM events WHERE kind = 'robot.started'")]
+
+
+def test_a_start_after_kill_9_says_that_the_last_run_ended_badly(site: Path) -> None:
+    for is_killed in (True, False):
+        with daemon(site) as (process, _):
+            process.send_signal(signal.SIGKILL if is_killed else signal.SIGTERM)
+            process.communicate(timeout=LIMIT_S)
+    assert events(site)[-1] == ("Started in SAFE, latched by boot (the last run ended badly, without a clean shutdown)")
+    with daemon(site) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=LIMIT_S)
+    assert events(site)[-1] == "Started in SAFE, latched by boot"
 
 
 def test_the_lock_does_not_outlive_a_killed_daemon(site: Path) -> None:
