@@ -24,6 +24,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n")
 
 
+def _assignment(text: str) -> str:
+    """Only the form is a matter of usage; what is set is judged with the other settings (78)."""
+    key, equals, _ = text.partition("=")
+    if not equals or not all(key.split(".")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, such as web.port=8001")
+    return text
+
+
 def make_parser() -> Parser:
     """All commands and their options."""
     parser = Parser(prog="oht50d", description="The daemon of the OHT-50 overhead hoist transport robot.")
@@ -31,7 +39,13 @@ def make_parser() -> Parser:
     settings = Parser(add_help=False)
     settings.add_argument("--config", type=Path, metavar="FILE", help="instead of /etc/oht50d/oht50d.toml")
     settings.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="one setting, repeatable"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="assignments",
+        type=_assignment,
+        help="one setting, repeatable",
     )
     run = commands.add_parser("run", parents=[settings], help="run the daemon")
     run.add_argument("--simulate", action="store_true", help="on a simulated robot that the daemon starts itself")

@@ -7,6 +7,7 @@ environment (REQ_BE_14, section 3.2), command line.
 import enum
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -17,7 +18,7 @@ from oht50d.app import config_sources, environment
 from oht50d.app.config_sources import Origin, SettingsTree
 from oht50d.app.config_structure import Problem, StructureError, structure
 from oht50d.app.log_config import LogConfig
-from oht50d.app.paths import SITE_DIR
+from oht50d.app.paths import SITE_DIR, find_config_file, find_scenario
 from oht50d.codec.strict_table import dotted
 from oht50d.codec.toml_lines import Path as KeyPath
 from oht50d.core.safety_config import SafetyConfig
@@ -154,6 +155,7 @@ def load_config(
         _add_simulation(settings)
     config = build(settings)
     _refuse_simulated_production(config, settings, environ)
+    _find_files(config, settings, is_simulation=is_simulation)
     return LoadedConfig(config, settings.origins, tuple(notes), tuple(_warnings(config, environ)))
 
 
@@ -218,6 +220,25 @@ def _add_simulation(settings: SettingsTree) -> None:
     settings.put(("lidar", "is_simulated"), True, origin)
     if ("environment",) not in settings.origins:
         settings.put(("environment",), Environment.DEVELOPMENT.value, origin)
+
+
+def _find_files(config: Config, settings: SettingsTree, *, is_simulation: bool) -> None:
+    """Raises ConfigError for a map, or in simulation a scenario, that is named and not there."""
+    rows = [
+        (f"bus.maps[{place}]", partial(find_config_file, f"modules/{n}")) for place, n in enumerate(config.bus.maps)
+    ]
+    if is_simulation:
+        rows.append(("robot.scenario", partial(find_scenario, config.robot.scenario)))
+    for key, find in rows:
+        try:
+            find()
+        except ConfigError as problem:
+            what = "no such register map" if key.startswith("bus.maps") else problem.why
+            found = refusal(
+                key.partition("[")[0], what, settings.origins,
+                expected=problem.expected, found=problem.found, nearest=problem.nearest,
+            )  # fmt: skip
+            raise found from problem
 
 
 def _refuse_simulated_production(config: Config, settings: SettingsTree, environ: Mapping[str, str]) -> None:

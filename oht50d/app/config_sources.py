@@ -41,23 +41,27 @@ class Document:
 
 def read_document(path: Path) -> Document:
     """Parse a TOML file; raises ConfigError with the line for anything that cannot be read."""
-    text = _read_text(path)
+    text = read_text(path)
     try:
         return Document(path, tomllib.loads(text), index_lines(text))
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(path, text, str(error)) from error
+    except RecursionError as error:
+        raise ConfigError("syntax", "nested too deeply", file=str(path)) from error
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a TOML file without a byte order mark; raises ConfigError: unreadable, too long, not UTF-8."""
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError("file", f"cannot be read: {error.strerror}", file=str(path)) from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError("file", f"cannot be read: {why}", file=str(path)) from error
     if len(raw) > _MAX_FILE_BYTES:
         raise ConfigError("file", "too long", file=str(path), expected=f"at most {_MAX_FILE_BYTES} bytes")
     try:
-        return raw.decode()
+        return raw.decode("utf-8-sig")  # editors on Windows put a byte order mark before the text
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError("file", "not UTF-8", file=str(path), line=line) from error
@@ -105,7 +109,7 @@ def parse_assignment(text: str) -> tuple[KeyPath, object]:
         raise ConfigError(text, "not an assignment", file="--set", expected="key.path=value")
     try:
         parsed: object = tomllib.loads(f"it = {right}")["it"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         parsed = right
     return tuple(key.split(".")), parsed
 

@@ -8,6 +8,7 @@ from functools import partial
 from attrs import evolve, frozen
 
 from oht50d.app.config import Config
+from oht50d.app.config_sources import read_text
 from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import find_config_file
 from oht50d.app.preparation import signing_key
@@ -53,7 +54,7 @@ def load_maps(config: BusConfig) -> tuple[ModuleMap, ...]:
     maps = []
     for name in config.maps:
         path = find_config_file(f"modules/{name}")
-        maps.append((str(path), load_module_map(path.read_text(encoding="utf-8"), file=str(path))))
+        maps.append((str(path), load_module_map(read_text(path), file=str(path))))
     check_map_set(maps)
     return tuple(module for _, module in maps)
 

@@ -7,19 +7,18 @@ would have written (brake wiring, drive map) comes from the scenario.
 import json
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import trio
 from attrs import evolve, frozen
 
 from oht50d.app.config import Config
-from oht50d.app.paths import find_config_file
+from oht50d.app.config_sources import read_document
+from oht50d.app.paths import find_scenario
 from oht50d.core.safety_config import BrakeWiring
-from oht50d.model.errors import ConfigError, LinkError
+from oht50d.model.errors import LinkError
 
 READY_WAIT_S = 20.0
-DEFAULT_SCENARIO = "hall"
 
 
 @frozen
@@ -40,20 +39,13 @@ class SimulatedSite:
 
 def choose_site(config: Config) -> SimulatedSite:
     """The scenario's file and a directory for its ptys; raises ConfigError for an unknown scenario."""
-    name = DEFAULT_SCENARIO if config.robot.scenario == "default" else config.robot.scenario
-    try:
-        scenario = Path(name) if name.endswith(".toml") else find_config_file(f"scenarios/{name}.toml")
-    except ConfigError as problem:
-        why = "no such scenario"
-        raise ConfigError("robot.scenario", why, expected="a file of config/scenarios", found=name) from problem
-    return SimulatedSite(scenario, (config.robot.runtime_dir / "simulator").resolve())
+    return SimulatedSite(find_scenario(config.robot.scenario), (config.robot.runtime_dir / "simulator").resolve())
 
 
 def adapt(config: Config, site: SimulatedSite) -> Config:
     """The configuration with the simulated ports and the simulated site's commissioning data."""
-    with site.scenario.open("rb") as file:
-        maps = tomllib.load(file).get("maps", {})
-    travel = maps.get("travel", "travel_motor.toml")
+    maps = read_document(site.scenario).tree.get("maps")
+    travel = str(maps.get("travel", "travel_motor.toml")) if isinstance(maps, dict) else "travel_motor.toml"
     names = tuple(travel if name.startswith("travel_motor") else name for name in config.bus.maps)
     lock_dir = str(site.directory)
     serial = evolve(config.bus.serial, port=site.bus_port, lock_dir=lock_dir)

@@ -189,6 +189,25 @@ def test_documented_secrets_are_refused_outside_development(environment: str) ->
     assert [warning.split()[0] for warning in development.warnings] == ["JWT_SECRET"]
 
 
+def test_a_missing_map_is_told_with_its_line_and_the_nearest_name(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.toml", "schema_version = 1\n[bus]\nmaps = ['power.toml', 'travel_moter.toml']\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, environ={})
+    error = caught.value
+    assert (error.key, error.file, error.line) == ("bus.maps", str(file), 3)
+    assert (error.found, error.nearest) == ("'travel_moter.toml'", "travel_motor.toml")
+    assert "dock.toml, power.toml, safety.toml" in (error.expected or "")
+
+
+@pytest.mark.parametrize("name", ["conf.d/10-a.toml", "oht50d.toml"])
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "oht50d.toml", "schema_version = 1\n")
+    write(tmp_path / name, "\ufeffschema_version = 1\n[web]\nport = 81\n")
+    loaded = load_config(tmp_path / "oht50d.toml", environ={})
+    assert loaded.config.web.port == 81
+    assert ("web.port", 81, f"{tmp_path / name}:3") in loaded.values()
+
+
 def test_list_elements_and_inline_tables_have_lines(tmp_path: Path) -> None:
     file = write(tmp_path / "x.toml", "schema_version = 1\n[bus]\nmaps = [\n  'dock.toml',\n  3,\n]\n")
     with pytest.raises(ConfigError) as caught:

@@ -102,9 +102,12 @@ def test_placeholders_are_found_by_name() -> None:
         (b"a = 1\na = 2\n", 2, "not TOML"),
         (b"a = 1\nb = [1,\n", 3, "not TOML"),
         (b"a = 1\n# \xff\n", 2, "not UTF-8"),
+        (b"a = " + b"[" * 100_000, None, "nested too deeply"),
     ],
 )
-def test_a_file_that_cannot_be_parsed_is_told_with_its_line(tmp_path: Path, raw: bytes, line: int, word: str) -> None:
+def test_a_file_that_cannot_be_parsed_is_told_with_its_line(
+    tmp_path: Path, raw: bytes, line: int | None, word: str
+) -> None:
     file = tmp_path / "x.toml"
     file.write_bytes(raw)
     with pytest.raises(ConfigError) as caught:
