@@ -100,6 +100,13 @@ def _with_configuration(arguments: argparse.Namespace) -> int:
         return load_config(arguments.config, assignments=assignments, is_simulation=is_simulation)
 
     loaded = load()
+    try:
+        return _obey(arguments, loaded, load)
+    except ConfigError as error:
+        raise loaded.located(error) from error
+
+
+def _obey(arguments: argparse.Namespace, loaded: "LoadedConfig", load: "Callable[[], LoadedConfig]") -> int:
     match arguments.command:
         case "check":
             from oht50d.app.check import SECTIONS, run_check

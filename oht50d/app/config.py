@@ -12,7 +12,7 @@ from pathlib import Path
 
 import attrs
 import cattrs
-from attrs import field, frozen, validators
+from attrs import field, frozen
 
 from oht50d.app import config_sources, environment
 from oht50d.app.config_sources import Origin, SettingsTree
@@ -26,12 +26,16 @@ from oht50d.drivers.field_bus import BusConfig
 from oht50d.drivers.lidar_link import LidarConfig
 from oht50d.drivers.spool import SpoolConfig
 from oht50d.model.errors import ConfigError
-from oht50d.model.units import Duration
+from oht50d.model.motion import Direction
+from oht50d.model.units import Duration, SettingClash, matching
 from oht50d.web.app_config import WebConfig
 from oht50d.web.tokens import TokenConfig
 
 DEFAULT_FILE = SITE_DIR / "oht50d.toml"
 MAX_FRAGMENTS = 100
+
+
+_ID_WORDS = "at most 63 of A-Z, a-z, 0-9, dot, dash and underscore, beginning with a letter or digit"
 
 
 class Environment(enum.Enum):
@@ -46,10 +50,15 @@ class Environment(enum.Enum):
 class RobotConfig:
     """Who the robot is and where its daemon keeps its things; `scenario` is read in simulation only."""
 
-    robot_id: str = field(default="OHT-50-001", validator=validators.matches_re(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"))
+    robot_id: str = field(default="OHT-50-001", validator=matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", _ID_WORDS))
     state_dir: Path = Path("/var/lib/oht50d")
     runtime_dir: Path = Path("/run/oht50d")
     scenario: str = "hall"
+
+    def __attrs_post_init__(self) -> None:
+        # What must survive a restart, and what is swept away by one.
+        if self.state_dir.absolute() == self.runtime_dir.absolute():
+            raise SettingClash("runtime_dir", "another directory than robot.state_dir", str(self.runtime_dir))
 
 
 @frozen(kw_only=True)
@@ -65,6 +74,10 @@ class Config:
     web: WebConfig = field(factory=WebConfig)
     auth: TokenConfig = field(factory=TokenConfig)
     log: LogConfig = field(factory=LogConfig)
+
+    def __attrs_post_init__(self) -> None:
+        if self.bus.serial.port == self.lidar.port:
+            raise SettingClash("lidar.port", "another device than bus.serial.port", self.lidar.port)
 
     @property
     def is_simulated(self) -> bool:
@@ -95,6 +108,12 @@ class LoadedConfig:
     ) -> ConfigError:
         """The error for a setting that cannot be used here, with the file and line that set it."""
         return refusal(key, why, self.origins, expected=expected, found=found, nearest=nearest)
+
+    def located(self, error: ConfigError) -> ConfigError:
+        """`error` with the file and line of its setting, if it names a setting and no place."""
+        if error.file is not None:
+            return error
+        return self.refusal(error.key, error.why, expected=error.expected, found=error.found, nearest=error.nearest)
 
 
 def refusal(
@@ -178,7 +197,8 @@ def _overlay(lower: Mapping[str, object], upper: Mapping[str, object]) -> dict[s
 
 def _locate(problem: Problem, settings: SettingsTree) -> ConfigError:
     key = dotted(problem.path) if problem.path else "configuration"
-    origin = settings.origin_of(problem.path)
+    # A default can be wrong only beside a value of its section that somebody has set.
+    origin = settings.origin_of(problem.path) or settings.origin_of(problem.path[:-1])
     return ConfigError(
         key,
         problem.why,
@@ -261,6 +281,18 @@ def _refuse_simulated_production(config: Config, settings: SettingsTree, environ
 def _warnings(config: Config, environ: Mapping[str, str]) -> Iterable[str]:
     if config.bus.is_simulated != config.lidar.is_simulated:
         yield "bus and lidar must both be real or both simulated: as it is, every motion will be refused"
+    zones = config.safety.zones
+    ahead = frozenset().union(*(zones.sectors_ahead(direction) for direction in Direction))
+    if ahead & set(zones.open_sectors):
+        yield (
+            f"safety.zones.open_sectors: {sorted(ahead & set(zones.open_sectors))} lie in the arc of travel: "
+            "there a LiDAR that sees nothing counts as a clear track"
+        )
+    if ahead & set(zones.masked_sectors):
+        yield (
+            f"safety.zones.masked_sectors: {sorted(ahead & set(zones.masked_sectors))} lie in the arc of travel: "
+            "no motion will be permitted that way"
+        )
     for name in environment.placeholder_secrets(environ):
         yield f"{name} holds the value that the documents show: good for development only"
 

@@ -31,7 +31,8 @@ _NOT_A_PORT = (errno.ENOTTY, errno.EINVAL, errno.EISDIR)
 _BUSY = (errno.EBUSY, errno.EAGAIN)
 
 
-def _check_path(_instance: object, attribute: "Attribute[str]", path: str) -> None:
+def check_path(_instance: object, attribute: "Attribute[str]", path: str) -> None:
+    """An attrs validator: an absolute path."""
     if not path.startswith("/") or "\0" in path:
         raise ValueError(f"{attribute.name} must be an absolute path, found {path!r}")
 
@@ -45,9 +46,9 @@ def _check_baud(_instance: object, _attribute: "Attribute[int]", baud: int) -> N
 class SerialPortConfig:
     """Device path and speed (8N1 always); `lock_dir` is where the lock file stands. Raises ValueError for garbage."""
 
-    port: str = field(validator=_check_path)
+    port: str = field(validator=check_path)
     baud: int = field(default=115_200, validator=_check_baud)
-    lock_dir: str = field(default="/run/lock", validator=_check_path)
+    lock_dir: str = field(default="/run/lock", validator=check_path)
 
 
 async def open_serial_port(config: SerialPortConfig) -> "SerialLink":

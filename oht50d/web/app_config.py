@@ -2,28 +2,47 @@
 
 from attrs import field, frozen, validators
 
-from oht50d.model.units import Duration
+from oht50d.model.units import Duration, SettingClash, Validator, at_most, between, matching
 
 _PORT = validators.and_(validators.ge(0), validators.le(65535))
-_POSITIVE = validators.gt(0)
+# An address, or a name of labels of 1 to 63 characters; bind() has no good words for anything else.
+# bind() has no good words for anything else: labels have 1 to 63 characters.
+_HOST = matching(
+    r"(?=.{1,253}\Z)(?:[0-9A-Fa-f]*:[0-9A-Fa-f:.%\w]*|[\w-]{1,63}(?:\.[\w-]{1,63})*)", "an IP address or a host name"
+)
+_ORIGINS = validators.deep_iterable(
+    matching(r"https?://[^/\s*?#]+", "origins such as https://panel.example, without a path")
+)
 _GRACEFUL = Duration.parse("1s")
 _PING = Duration.parse("5s")
+
+
+def _up_to(most: int) -> Validator:
+    return validators.and_(validators.gt(0), validators.le(most))
 
 
 @frozen(kw_only=True)
 class WebConfig:
     """Where the API listens and what it bounds. Port 0: the system chooses; `metrics_port`: a second listener."""
 
-    host: str = "0.0.0.0"
+    host: str = field(default="0.0.0.0", validator=_HOST)
     port: int = field(default=8000, validator=_PORT)
     metrics_port: int | None = field(default=None, validator=validators.optional(_PORT))
-    cors_origins: tuple[str, ...] = ()
-    graceful_timeout: Duration = _GRACEFUL
-    ws_ping: Duration = _PING
-    ws_clients: int = field(default=64, validator=_POSITIVE)
-    ws_clients_per_user: int = field(default=10, validator=_POSITIVE)
-    requests_per_minute: int = field(default=1000, validator=_POSITIVE)
-    commands_per_minute: int = field(default=100, validator=_POSITIVE)
-    body_bytes: int = field(default=65_536, validator=_POSITIVE)
-    history_default_rows: int = field(default=100, validator=_POSITIVE)
-    history_max_rows: int = field(default=5000, validator=_POSITIVE)
+    cors_origins: tuple[str, ...] = field(default=(), validator=_ORIGINS)
+    # The process is ended by force 7 s after a stop was asked for.
+    graceful_timeout: Duration = field(default=_GRACEFUL, validator=at_most(Duration.parse("5s")))
+    ws_ping: Duration = field(default=_PING, validator=between(Duration.parse("1s"), Duration.parse("60s")))
+    ws_clients: int = field(default=64, validator=_up_to(1000))
+    ws_clients_per_user: int = field(default=10, validator=_up_to(1000))
+    requests_per_minute: int = field(default=1000, validator=_up_to(1_000_000))
+    commands_per_minute: int = field(default=100, validator=_up_to(1_000_000))
+    body_bytes: int = field(default=65_536, validator=_up_to(16 * 2**20))
+    history_default_rows: int = field(default=100, validator=_up_to(10_000))
+    history_max_rows: int = field(default=5000, validator=_up_to(10_000))
+
+    def __attrs_post_init__(self) -> None:
+        if self.port and self.metrics_port == self.port:
+            raise SettingClash("metrics_port", "another port than web.port", self.metrics_port)
+        if self.history_default_rows > self.history_max_rows:
+            limit = f"at most history_max_rows {self.history_max_rows}"
+            raise SettingClash("history_default_rows", limit, self.history_default_rows)
