@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -25,7 +26,8 @@ from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import shipped_config_dir
 from oht50d.app.reload import ReloadDesk, ReloadReport
 from oht50d.app.rooms import UNCLEAN_END, Rooms, build_rooms, new_boot_id, spool_config
-from oht50d.app.simulated_robot import SimulatedSite, adapt, choose_site, run_simulator
+from oht50d.app.simulated_robot import SimulatedSite, adapt, ask_lateness, choose_site, run_simulator
+from oht50d.app.simulation_pace import SimulationPace
 from oht50d.app.supervisor import RestartPolicy, Supervised
 from oht50d.clock import now_ns
 from oht50d.drivers.http_listener import open_listener
@@ -76,6 +78,7 @@ class House:
         self._outer_scope = trio.CancelScope()
         self._exit_code = ExitCode.OK
         self._health: HealthDesk | None = None
+        self._pace = _make_pace(self.config, self._site)
         self._app: QuartTrio | None = None
         self._is_web_loaded = trio.Event()
 
@@ -199,7 +202,7 @@ class House:
 
     async def _run_outer(self, rooms: Rooms, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as outer:
-            self._health = HealthDesk(rooms, self._notifier)
+            self._health = HealthDesk(rooms, self._notifier, self._pace)
             self.metrics.watch(rooms.snapshots.current, now_ns)
             rooms.guardian.on_step = self._health.note_step
             rooms.guardian.on_gap = _drain(rooms)
@@ -219,11 +222,13 @@ class House:
 
     def _outer_tasks(self, rooms: Rooms) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         app, listener = self._app, self.listener
+        health = self._health
         assert app is not None
         assert listener is not None
+        assert health is not None
         desk = LocalDesk(
             snapshots=rooms.snapshots, commander=rooms.commander, history=rooms.spool, accounts=rooms.accounts,
-            records=rooms.recorder, technicians_gid=group_id("oht50-tech"), utc_now=utc_now,
+            records=rooms.recorder, technicians_gid=group_id("oht50-tech"), utc_now=utc_now, hints=health.hints,
         )  # fmt: skip
         local = LocalSocketConfig(path=str(self.config.robot.runtime_dir / "control.sock"))
 
@@ -235,7 +240,8 @@ class House:
         async def local_socket() -> None:
             await serve_local(local, desk)
 
-        return [("web server", web), ("local socket", local_socket), *self._metrics_tasks()]
+        tasks = [("web server", web), ("local socket", local_socket), *self._metrics_tasks()]
+        return tasks if self._pace is None else [*tasks, ("simulation pace", self._pace.run)]
 
     def _metrics_tasks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         """The second listener, only where a site has asked for it."""
@@ -337,6 +343,13 @@ def _make_app(ports: WebPorts) -> "QuartTrio":
     from oht50d.web.app import create_app
 
     return create_app(ports)
+
+
+def _make_pace(config: Config, site: SimulatedSite | None) -> SimulationPace | None:
+    """In simulation only; a simulator that was started by somebody else is not asked."""
+    if not config.is_simulated:
+        return None
+    return SimulationPace(None if site is None else partial(ask_lateness, site))
 
 
 def _drain(rooms: Rooms) -> Callable[[], None]:

@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 from oht50d.app.config import Config
 from oht50d.app.config_sources import read_document
 from oht50d.app.paths import find_scenario
+from oht50d.app.simulation_pace import SimulatorLateness
 from oht50d.core.safety_config import BrakeWiring
 from oht50d.model.errors import LinkError
 
@@ -79,6 +80,25 @@ async def run_simulator(
             if process.returncode is None:
                 process.terminate()
                 await process.wait()
+
+
+async def ask_lateness(site: SimulatedSite) -> SimulatorLateness | None:
+    """What the simulator says of its own lateness; None if it does not answer within half a second."""
+    with trio.move_on_after(0.5):
+        try:
+            async with await trio.open_unix_socket(str(site.directory / "control.sock")) as control:
+                await control.send_all(b'{"op": "counters"}\n')
+                line = b""
+                while not line.endswith(b"\n"):
+                    part = await control.receive_some(4096)
+                    if not part:
+                        return None
+                    line += part
+            found = json.loads(line)
+            return SimulatorLateness(float(found["late_ms"]), float(found["worst_late_ms"]))
+        except (OSError, trio.BrokenResourceError, ValueError, KeyError):
+            return None
+    return None
 
 
 async def _await_ready(process: trio.Process) -> None:
