@@ -4,6 +4,7 @@
 keeps nothing. No state: the caller owns the lock and the log.
 """
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from oht50d.drivers.http_listener import bind_listener
 from oht50d.drivers.lock_file import LockHeld, take_lock, try_lock
 from oht50d.drivers.secrets import SigningKey, find_signing_key, load_signing_key
 from oht50d.model.errors import LinkError, StoreError
+
+_log = logging.getLogger(__name__)
 
 LOCK_NAME = "oht50d.lock"
 LOCK_PATIENCE_S = 0.3
@@ -34,6 +37,9 @@ def prepared(loaded: LoadedConfig) -> Iterator[LogWriter]:
     try:
         check_log_place(loaded)
         writer = setup_logging(loaded.config.log)
+        if lock is None:
+            words = "%s cannot be locked: nothing keeps a second daemon away from it"
+            _log.warning(words, loaded.config.robot.state_dir, extra={"event": "state.unlocked"})
         try:
             yield writer
         finally:

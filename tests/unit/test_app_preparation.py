@@ -1,6 +1,7 @@
 """What a start needs beside its settings: the lock, and places that cannot be had."""
 
 import errno
+import logging
 import os
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def test_without_a_lock_file_nobody_holds_it_and_none_is_made(tmp_path: Path) ->
 
 
 def test_a_state_directory_that_cannot_hold_a_lock_does_not_end_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """ADR 0009: a robot without a memory is still watched and stopped."""
 
@@ -45,6 +46,18 @@ def test_a_state_directory_that_cannot_hold_a_lock_does_not_end_the_start(
 
     monkeypatch.setattr(lock_file, "_open", refuse)
     assert preparation.hold_state(tmp_path) is None
+    values = {"robot.state_dir": tmp_path, "robot.runtime_dir": tmp_path / "r"}
+    loaded = load_config(environ={}, default_file=NOWHERE, assignments=[f"{k}={v}" for k, v in values.items()])
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    level = root.level
+    try:
+        with preparation.prepared(loaded):
+            pass
+    finally:
+        root.setLevel(level)
+        logging.captureWarnings(capture=False)
+    assert f"{tmp_path} cannot be locked" in capfd.readouterr().err
 
 
 def test_a_lock_file_that_can_only_be_read_still_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
