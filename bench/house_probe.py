@@ -18,7 +18,7 @@ import trio
 from oht50d.app import rooms as rooms_module
 from oht50d.app.config import load_config
 from oht50d.app.house import House
-from oht50d.app.logging_setup import setup_logging
+from oht50d.app.preparation import prepared
 from oht50d.core import poll_plan
 from oht50d.model.motion import Decision
 from oht50d.model.registers import PollClass
@@ -102,13 +102,10 @@ async def _obey(signals: Any, house: House, _scope: trio.CancelScope) -> None:
 def run_house(config: Path, drive: Drive | None = None) -> Lateness:
     """Run the daemon until SIGTERM or until `drive` has ended; returns what the guardian's ticks showed."""
     loaded = load_config(config, environ={})
-    writer = setup_logging(loaded.config.log)
     lateness = Lateness()
     house = House(loaded.config)
-    try:
+    with prepared(loaded):
         trio.run(_live, house, drive, lateness, instruments=[house.metrics.loop_lag])
-    finally:
-        writer.close()
     return lateness
 
 

@@ -167,6 +167,7 @@ async def running_control(*, is_lidar_simulated: bool = True) -> AsyncIterator[C
         control.guardian.step(0)
         await nursery.start(control.recorder.run)
         await nursery.start(control.guardian.run)
+        nursery.start_soon(control.guardian.beat)
         await nursery.start(control.commander.run)
         await nursery.start(control.bench.bus.run)
         nursery.start_soon(control.turn_lidar)

@@ -10,8 +10,7 @@ from attrs import frozen
 
 from oht50d.app.config import LoadedConfig
 from oht50d.app.exit_codes import ExitCode
-from oht50d.app.paths import find_config_file
-from oht50d.codec.map_file import load_module_map
+from oht50d.app.rooms import load_maps
 
 
 class Verdict(enum.IntEnum):
@@ -52,12 +51,13 @@ def report_warnings(loaded: LoadedConfig) -> ReportSection:
 
 def report_maps(loaded: LoadedConfig) -> ReportSection:
     """The register maps that the daemon would load; raises ConfigError for a broken one."""
-    lines = []
-    for name in loaded.config.bus.maps:
-        path = find_config_file(f"modules/{name}")
-        module = load_module_map(path.read_text(), file=str(path))
-        lines.append(f"{module.address:#04x}  {module.title:<24}  {len(module.registers):3} registers  {path}")
-    return ReportSection("Register maps", tuple(lines))
+    return ReportSection(
+        "Register maps",
+        tuple(
+            f"{module.address:#04x}  {module.title:<24}  {len(module.registers):3} registers  {module.source}"
+            for module in load_maps(loaded.config.bus)
+        ),
+    )
 
 
 Section = Callable[[LoadedConfig], ReportSection]

@@ -41,9 +41,10 @@ def report_motion(loaded: LoadedConfig) -> ReportSection:
     """What the settings alone already say about motion."""
     config = loaded.config.safety
     caps = f"{config.uncommissioned_speed_mm_s:.0f} mm/s measured and {config.jog.duty_ratio:.0%} of full output"
-    lines = [f"not commissioned: hold to run only, at most {caps}"]
+    lines, verdict = [f"not commissioned: hold to run only, at most {caps}"], Verdict.GOOD
     if config.brake_wiring is BrakeWiring.UNKNOWN:
-        lines.append("safety.brake_wiring is unknown: the brake is never driven and every motion is refused")
+        verdict = Verdict.WARNING
+        lines.append("safety.brake_wiring is unknown: nothing will move until the brake's wiring is commissioned")
     if config.brake_wiring is BrakeWiring.ENERGISE_TO_BRAKE:
         lines.append("HAZARD energise-to-brake: this brake does not act when power is lost")
-    return ReportSection("Motion", tuple(lines))
+    return ReportSection("Motion", tuple(lines), verdict)

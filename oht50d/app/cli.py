@@ -13,7 +13,8 @@ from oht50d.app.exit_codes import ExitCode
 from oht50d.model.errors import ConfigError, LinkError, Oht50Error, StoreError
 
 if TYPE_CHECKING:
-    from oht50d.app.config import Config, LoadedConfig
+    from oht50d.app.config import LoadedConfig
+    from oht50d.app.reload import ReloadReport
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,6 +25,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n")
 
 
+def _assignment(text: str) -> str:
+    """Only the form is a matter of usage; what is set is judged with the other settings (78)."""
+    key, equals, _ = text.partition("=")
+    if not equals or not all(key.split(".")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, such as web.port=8001")
+    return text
+
+
 def make_parser() -> Parser:
     """All commands and their options."""
     parser = Parser(prog="oht50d", description="The daemon of the OHT-50 overhead hoist transport robot.")
@@ -31,7 +40,13 @@ def make_parser() -> Parser:
     settings = Parser(add_help=False)
     settings.add_argument("--config", type=Path, metavar="FILE", help="instead of /etc/oht50d/oht50d.toml")
     settings.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="one setting, repeatable"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="assignments",
+        type=_assignment,
+        help="one setting, repeatable",
     )
     run = commands.add_parser("run", parents=[settings], help="run the daemon")
     run.add_argument("--simulate", action="store_true", help="on a simulated robot that the daemon starts itself")
@@ -89,38 +104,56 @@ def _with_configuration(arguments: argparse.Namespace, simulator: EarlySimulator
         return load_config(arguments.config, assignments=assignments, is_simulation=simulator is not None)
 
     loaded = load()
+    try:
+        return _obey(arguments, loaded, load, simulator)
+    except ConfigError as error:
+        raise loaded.located(error) from error
+
+
+def _obey(
+    arguments: argparse.Namespace,
+    loaded: "LoadedConfig",
+    load: "Callable[[], LoadedConfig]",
+    simulator: EarlySimulator | None,
+) -> int:
     match arguments.command:
         case "check":
             from oht50d.app.check import SECTIONS, run_check
             from oht50d.app.check_safety import report_motion, report_plan, report_reaction
+            from oht50d.app.check_start import report_start
 
-            return run_check(loaded, (*SECTIONS, report_plan, report_reaction, report_motion))
+            return run_check(loaded, (*SECTIONS, report_plan, report_reaction, report_start, report_motion))
         case "safe-stop":
             from oht50d.app import safe_stop
 
             return safe_stop.main(loaded.config)
         case _:
-            return _run(loaded, lambda: load().config, simulator)
+            return _run(loaded, load, simulator)
 
 
-def _run(loaded: "LoadedConfig", load_again: "Callable[[], Config]", simulator: EarlySimulator | None) -> int:
+def _run(loaded: "LoadedConfig", load_again: "Callable[[], LoadedConfig]", simulator: EarlySimulator | None) -> int:
+    from oht50d.app.preparation import prepared
+    from oht50d.app.reload import Reloader
+
+    with prepared(loaded) as writer:
+        reloader = Reloader(loaded, load_again, writer)
+        return _run_house(loaded, reloader.reload, simulator)
+
+
+def _run_house(loaded: "LoadedConfig", reload: "Callable[[], ReloadReport]", simulator: EarlySimulator | None) -> int:
     import logging
 
     from oht50d.app import house
-    from oht50d.app.logging_setup import setup_logging
 
-    writer = setup_logging(loaded.config.log)
     log = logging.getLogger(__name__)
     for note in loaded.notes:
         log.info(note, extra={"event": "config.note"})
     for warning in loaded.warnings:
         log.warning(warning, extra={"event": "config.warning"})
     try:
-        return house.main(loaded.config, simulator=simulator, load_again=load_again)
+        return house.main(loaded.config, simulator=simulator, reload=reload)
     except Oht50Error:
         raise
     except Exception:  # the last door: a defect is logged with its traceback and gets its own exit code
         log.critical("the daemon ended by a defect", exc_info=True, extra={"event": "daemon.defect"})
         return ExitCode.SOFTWARE
-    finally:
-        writer.close()

@@ -7,17 +7,18 @@ environment (REQ_BE_14, section 3.2), command line.
 import enum
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import attrs
 import cattrs
-from attrs import field, frozen, validators
+from attrs import field, frozen
 
 from oht50d.app import config_sources, environment
 from oht50d.app.config_sources import Origin, SettingsTree
 from oht50d.app.config_structure import Problem, StructureError, structure
 from oht50d.app.log_config import LogConfig
-from oht50d.app.paths import SITE_DIR
+from oht50d.app.paths import SITE_DIR, find_config_file, find_scenario
 from oht50d.codec.strict_table import dotted
 from oht50d.codec.toml_lines import Path as KeyPath
 from oht50d.core.safety_config import SafetyConfig
@@ -25,12 +26,16 @@ from oht50d.drivers.field_bus import BusConfig
 from oht50d.drivers.lidar_link import LidarConfig
 from oht50d.drivers.spool import SpoolConfig
 from oht50d.model.errors import ConfigError
-from oht50d.model.units import Duration
+from oht50d.model.motion import Direction
+from oht50d.model.units import Duration, SettingClash, matching
 from oht50d.web.app_config import WebConfig
 from oht50d.web.tokens import TokenConfig
 
 DEFAULT_FILE = SITE_DIR / "oht50d.toml"
 MAX_FRAGMENTS = 100
+
+
+_ID_WORDS = "at most 63 of A-Z, a-z, 0-9, dot, dash and underscore, beginning with a letter or digit"
 
 
 class Environment(enum.Enum):
@@ -45,10 +50,15 @@ class Environment(enum.Enum):
 class RobotConfig:
     """Who the robot is and where its daemon keeps its things; `scenario` is read in simulation only."""
 
-    robot_id: str = field(default="OHT-50-001", validator=validators.matches_re(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"))
+    robot_id: str = field(default="OHT-50-001", validator=matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", _ID_WORDS))
     state_dir: Path = Path("/var/lib/oht50d")
     runtime_dir: Path = Path("/run/oht50d")
     scenario: str = "hall"
+
+    def __attrs_post_init__(self) -> None:
+        # What must survive a restart, and what is swept away by one.
+        if self.state_dir.absolute() == self.runtime_dir.absolute():
+            raise SettingClash("runtime_dir", "another directory than robot.state_dir", str(self.runtime_dir))
 
 
 @frozen(kw_only=True)
@@ -64,6 +74,10 @@ class Config:
     web: WebConfig = field(factory=WebConfig)
     auth: TokenConfig = field(factory=TokenConfig)
     log: LogConfig = field(factory=LogConfig)
+
+    def __attrs_post_init__(self) -> None:
+        if self.bus.serial.port == self.lidar.port:
+            raise SettingClash("lidar.port", "another device than bus.serial.port", self.lidar.port)
 
     @property
     def is_simulated(self) -> bool:
@@ -88,6 +102,40 @@ class LoadedConfig:
         for path, leaf in _leaves(unstructure(self.config)):
             origin = next((self.origins[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.origins), None)
             yield ".".join(map(str, path)), leaf, str(origin) if origin else "default"
+
+    def refusal(
+        self, key: str, why: str, *, expected: str | None = None, found: str | None = None, nearest: str | None = None
+    ) -> ConfigError:
+        """The error for a setting that cannot be used here, with the file and line that set it."""
+        return refusal(key, why, self.origins, expected=expected, found=found, nearest=nearest)
+
+    def located(self, error: ConfigError) -> ConfigError:
+        """`error` with the file and line of its setting, if it names a setting and no place."""
+        if error.file is not None:
+            return error
+        return self.refusal(error.key, error.why, expected=error.expected, found=error.found, nearest=error.nearest)
+
+
+def refusal(
+    key: str,
+    why: str,
+    origins: Mapping[KeyPath, Origin],
+    *,
+    expected: str | None = None,
+    found: str | None = None,
+    nearest: str | None = None,
+) -> ConfigError:
+    """The error for the setting `key` (dotted) with its place among `origins`; without one it is a default."""
+    origin = config_sources.find_origin(tuple(key.split(".")), origins)
+    return ConfigError(
+        key,
+        why,
+        file=origin.source if origin else None,
+        line=origin.line if origin else None,
+        expected=expected,
+        found=found,
+        nearest=nearest,
+    )
 
 
 def unstructure(settings: object) -> dict[str, object]:
@@ -126,6 +174,7 @@ def load_config(
         _add_simulation(settings)
     config = build(settings)
     _refuse_simulated_production(config, settings, environ)
+    _find_files(config, settings, is_simulation=is_simulation)
     return LoadedConfig(config, settings.origins, tuple(notes), tuple(_warnings(config, environ)))
 
 
@@ -147,9 +196,11 @@ def _overlay(lower: Mapping[str, object], upper: Mapping[str, object]) -> dict[s
 
 
 def _locate(problem: Problem, settings: SettingsTree) -> ConfigError:
-    origin = settings.origin_of(problem.path)
+    key = dotted(problem.path) if problem.path else "configuration"
+    # A default can be wrong only beside a value of its section that somebody has set.
+    origin = settings.origin_of(problem.path) or settings.origin_of(problem.path[:-1])
     return ConfigError(
-        dotted(problem.path) if problem.path else "configuration",
+        key,
         problem.why,
         file=origin.source if origin else None,
         line=origin.line if origin else None,
@@ -191,6 +242,25 @@ def _add_simulation(settings: SettingsTree) -> None:
         settings.put(("environment",), Environment.DEVELOPMENT.value, origin)
 
 
+def _find_files(config: Config, settings: SettingsTree, *, is_simulation: bool) -> None:
+    """Raises ConfigError for a map, or in simulation a scenario, that is named and not there."""
+    rows = [
+        (f"bus.maps[{place}]", partial(find_config_file, f"modules/{n}")) for place, n in enumerate(config.bus.maps)
+    ]
+    if is_simulation:
+        rows.append(("robot.scenario", partial(find_scenario, config.robot.scenario)))
+    for key, find in rows:
+        try:
+            find()
+        except ConfigError as problem:
+            what = "no such register map" if key.startswith("bus.maps") else problem.why
+            found = refusal(
+                key.partition("[")[0], what, settings.origins,
+                expected=problem.expected, found=problem.found, nearest=problem.nearest,
+            )  # fmt: skip
+            raise found from problem
+
+
 def _refuse_simulated_production(config: Config, settings: SettingsTree, environ: Mapping[str, str]) -> None:
     if config.environment is Environment.DEVELOPMENT:
         return
@@ -204,20 +274,25 @@ def _refuse_simulated_production(config: Config, settings: SettingsTree, environ
         "FIRMWARE_SIMULATION": environ.get("FIRMWARE_SIMULATION", "").lower() in {"true", "1", "yes", "on"},
     }
     for key in (key for key, is_simulated in places.items() if is_simulated):
-        origin = settings.origin_of(tuple(key.split(".")))
-        raise ConfigError(
-            key,
-            "production does not run on a simulated robot",
-            file=origin.source if origin else None,
-            line=origin.line if origin else None,
-            expected="false, or another environment",
-            found="true",
-        )
+        why = "production does not run on a simulated robot"
+        raise refusal(key, why, settings.origins, expected="false, or another environment", found="true")
 
 
 def _warnings(config: Config, environ: Mapping[str, str]) -> Iterable[str]:
     if config.bus.is_simulated != config.lidar.is_simulated:
         yield "bus and lidar must both be real or both simulated: as it is, every motion will be refused"
+    zones = config.safety.zones
+    ahead = frozenset().union(*(zones.sectors_ahead(direction) for direction in Direction))
+    if ahead & set(zones.open_sectors):
+        yield (
+            f"safety.zones.open_sectors: {sorted(ahead & set(zones.open_sectors))} lie in the arc of travel: "
+            "there a LiDAR that sees nothing counts as a clear track"
+        )
+    if ahead & set(zones.masked_sectors):
+        yield (
+            f"safety.zones.masked_sectors: {sorted(ahead & set(zones.masked_sectors))} lie in the arc of travel: "
+            "no motion will be permitted that way"
+        )
     for name in environment.placeholder_secrets(environ):
         yield f"{name} holds the value that the documents show: good for development only"
 

@@ -41,23 +41,27 @@ class Document:
 
 def read_document(path: Path) -> Document:
     """Parse a TOML file; raises ConfigError with the line for anything that cannot be read."""
-    text = _read_text(path)
+    text = read_text(path)
     try:
         return Document(path, tomllib.loads(text), index_lines(text))
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(path, text, str(error)) from error
+    except RecursionError as error:
+        raise ConfigError("syntax", "nested too deeply", file=str(path)) from error
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a TOML file without a byte order mark; raises ConfigError: unreadable, too long, not UTF-8."""
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError("file", f"cannot be read: {error.strerror}", file=str(path)) from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError("file", f"cannot be read: {why}", file=str(path)) from error
     if len(raw) > _MAX_FILE_BYTES:
         raise ConfigError("file", "too long", file=str(path), expected=f"at most {_MAX_FILE_BYTES} bytes")
     try:
-        return raw.decode()
+        return raw.decode("utf-8-sig")  # editors on Windows put a byte order mark before the text
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError("file", "not UTF-8", file=str(path), line=line) from error
@@ -66,6 +70,14 @@ def _read_text(path: Path) -> str:
 def line_of(path: KeyPath, lines: Mapping[KeyPath, int]) -> int | None:
     """The line of a key, or of the nearest table around it."""
     return next((lines[path[:length]] for length in range(len(path), 0, -1) if path[:length] in lines), None)
+
+
+def find_origin(path: KeyPath, origins: Mapping[KeyPath, Origin]) -> Origin | None:
+    """Where a value, or the nearest thing around or inside it, was set; None for a default."""
+    for length in range(len(path), 0, -1):
+        if path[:length] in origins:
+            return origins[path[:length]]
+    return next((origin for known, origin in origins.items() if known[: len(path)] == path), None)
 
 
 def _syntax_error(path: Path, text: str, message: str) -> ConfigError:
@@ -97,7 +109,7 @@ def parse_assignment(text: str) -> tuple[KeyPath, object]:
         raise ConfigError(text, "not an assignment", file="--set", expected="key.path=value")
     try:
         parsed: object = tomllib.loads(f"it = {right}")["it"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         parsed = right
     return tuple(key.split(".")), parsed
 
@@ -135,10 +147,7 @@ class SettingsTree:
 
     def origin_of(self, path: KeyPath) -> Origin | None:
         """Where a value, or the nearest thing around or inside it, was set."""
-        for length in range(len(path), 0, -1):
-            if path[:length] in self.origins:
-                return self.origins[path[:length]]
-        return next((origin for known, origin in self.origins.items() if known[: len(path)] == path), None)
+        return find_origin(path, self.origins)
 
 
 def _leaves(tree: Mapping[str, object], path: KeyPath = ()) -> Iterable[tuple[KeyPath, object]]:

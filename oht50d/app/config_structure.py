@@ -6,6 +6,7 @@ The one widening is a whole number where a float is expected: 300 and 300.0 mm/s
 import enum
 import functools
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -24,8 +25,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from oht50d.codec.strict_table import dotted, nearest
 from oht50d.codec.toml_lines import Path as KeyPath
-from oht50d.model.errors import SettingRefused
-from oht50d.model.units import Duration
+from oht50d.model.units import Duration, SettingClash, WrongText
 
 Settings = TypeVar("Settings")
 Hook = Callable[[Any, Any], Any]
@@ -40,8 +40,20 @@ _WORDS = {
 }
 
 
+_MUST = re.compile(r"must (?:be )?(.+?)(?:: [^:]+|, found .*)?$", re.DOTALL)
+
+
 class WrongType(TypeError):
     """A value of another type than the setting's."""
+
+    def __init__(self, expected: str, found: object) -> None:
+        self.expected = expected
+        self.found = describe(found)
+        super().__init__(f"expected {expected}, found {self.found}")
+
+
+class OutOfRange(ValueError):
+    """A value of the right type that the setting's validator does not take."""
 
     def __init__(self, expected: str, found: object) -> None:
         self.expected = expected
@@ -78,12 +90,19 @@ def _exact(kind: type) -> Hook:
     def structure_exact(found: Any, wanted: Any) -> Any:
         if wanted is not kind:
             return _enum_member(found, wanted)  # cattrs takes an IntEnum for an int
-        widened = float(found) if kind is float and type(found) is int else found
+        widened = _widened(found) if kind is float else found
         if type(widened) is not kind or (isinstance(widened, float) and not math.isfinite(widened)):
             raise WrongType(_WORDS[kind], found)
         return widened
 
     return structure_exact
+
+
+def _widened(found: Any) -> Any:
+    try:
+        return float(found) if type(found) is int else found
+    except OverflowError:
+        return found  # not finite: refused as it is
 
 
 def _duration(found: Any, _: Any) -> Duration:
@@ -99,7 +118,7 @@ def _duration(found: Any, _: Any) -> Duration:
 
 
 def _path(found: Any, _: Any) -> Path:
-    if type(found) is not str or not found:
+    if type(found) is not str or not found or "\0" in found:
         raise WrongType("a path", found)
     return Path(found)
 
@@ -135,11 +154,22 @@ def _checked(attribute: "attrs.Attribute[Any]") -> Hook:
         if attribute.validator is not None:
             try:
                 attribute.validator(None, attribute, setting)
+            except WrongText as error:
+                raise OutOfRange(error.words, error.found) from error
+            except ValueError as error:
+                raise OutOfRange(_limits(error), found) from error
             except AttributeError:
                 return setting  # it compares with other fields of its instance: the constructor judges it
         return setting
 
     return structure_field
+
+
+def _limits(error: ValueError) -> str:
+    """What a validator wants, from its message; those of attrs have the name before it and the value after it."""
+    message = str(error.args[0]) if error.args else str(error)
+    wanted = _MUST.search(message)
+    return wanted[1] if wanted is not None else message
 
 
 def _optional(kind: Any) -> Hook:
@@ -232,8 +262,11 @@ def _leaf(error: BaseException, path: KeyPath) -> Iterator[Problem]:
             yield from (unknown_key((*path, name), known) for name in sorted(error.extra_fields))
         case WrongType():
             yield Problem(path, "wrong type or choice", error.expected, error.found)
-        case SettingRefused():
-            yield Problem(path, error.why, error.expected, error.found)
+        case OutOfRange():
+            yield Problem(path, "not allowed", error.expected, error.found)
+        case SettingClash():
+            key = (*path, *error.name.split("."))
+            yield Problem(key, "does not fit the other settings", error.expected, str(error.found))
         case KeyError():
             yield Problem((*path, str(error.args[0])), "missing")
         case _:

@@ -18,6 +18,7 @@ from oht50d.app.exit_codes import ExitCode
 
 Tree = Mapping[str, object]
 
+MAX_EVENTS = 500
 _STALE_S = 2.0
 _CONFIRMED = frozenset({"acknowledged", "verified"})
 
@@ -36,7 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as problem:
         print(f"oht50ctl: {problem}", file=sys.stderr)
         return ExitCode.USAGE
-    except (KeyboardInterrupt, EOFError):
+    except EOFError:
+        print("oht50ctl: no password: standard input has ended. Use a terminal, or --password-stdin", file=sys.stderr)
+        return ExitCode.FAILURE
+    except KeyboardInterrupt:
+        print("\noht50ctl: interrupted, nothing was done", file=sys.stderr)
         return ExitCode.FAILURE
     try:
         reply = ask(arguments.socket, request)
@@ -62,10 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="state and causes, bus, LiDAR, battery, last stop")
     commands.add_parser("stop", help="STOP the robot now: no login, no question")
     events = commands.add_parser("events", help="the newest events")
-    events.add_argument("-n", "--number", type=_whole, default=20, help="how many (1 to 500)")
+    events.add_argument("-n", "--number", type=_whole(1, MAX_EVENTS), default=20, help=f"how many (1 to {MAX_EVENTS})")
     commands.add_parser("modules", help="every module with its age and counters")
     registers = commands.add_parser("registers", help="every register of one module")
-    registers.add_argument("address", type=_whole, help="bus address, such as 0x02 or 2")
+    registers.add_argument("address", type=_whole(1, 247), help="bus address, such as 0x02 or 2 (1 to 247)")
     _add_user_commands(commands.add_parser("user", help="accounts (root only)"))
     return parser
 
@@ -79,11 +84,19 @@ def _add_user_commands(user: argparse.ArgumentParser) -> None:
     commands.add_parser("list", help="every user with role")
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    """Reads a whole number of a range, decimal or 0x; anything else is a matter of usage."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text, 0)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not within {least} and {most}")
+        return number
+
+    return read
 
 
 def _request(arguments: argparse.Namespace) -> dict[str, object]:
@@ -104,7 +117,10 @@ def _request(arguments: argparse.Namespace) -> dict[str, object]:
 def _password(*, from_stdin: bool, read_secret: Callable[[str], str]) -> str:
     """Never from the command line: a process list shows that to everybody."""
     if from_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
+        line = sys.stdin.readline()
+        if not line:
+            raise EOFError
+        return line.rstrip("\r\n")
     password = read_secret("Password: ")
     if read_secret("Password again: ") != password:
         raise ValueError("the two passwords differ")

@@ -61,6 +61,8 @@ def status_text(tree: Tree) -> str:
         ("modules", f"{online} of {len(modules)} online"),
         ("last stop", _stop(tree.get("stop"))),
     ]
+    hints = tree.get("hints")
+    lines += [("hint", str(hint)) for hint in (hints if isinstance(hints, list) else ())]
     return "\n".join(f"{name:<10} {text}" for name, text in lines)
 
 

@@ -3,11 +3,13 @@
 import trio
 
 from oht50d.app.rooms import Rooms
+from oht50d.app.simulation_pace import REMEDY, SimulationPace
 from oht50d.clock import NS_PER_S, now_ns
 from oht50d.core.failsafes import FAILSAFES
 from oht50d.drivers.systemd import Notifier, watchdog_period
 from oht50d.model.lidar import LidarLinkState
 from oht50d.model.motion import Decision
+from oht50d.model.snapshot import ModuleStatus
 from oht50d.web.web_ports import HealthCheck, HealthView
 
 LATE_STEP_NS = 50_000_000
@@ -19,8 +21,10 @@ DEFAULT_PET_NS = 500_000_000
 class HealthDesk:
     """Judges readiness from what was really checked, and pets the service manager's watchdog."""
 
-    def __init__(self, rooms: Rooms, notifier: Notifier) -> None:
+    def __init__(self, rooms: Rooms, notifier: Notifier, pace: SimulationPace | None = None) -> None:
+        """`pace` is there in simulation only."""
         self._rooms = rooms
+        self._pace = pace
         self._notifier = notifier
         period = watchdog_period()
         self._pet_every_ns = DEFAULT_PET_NS if period is None else period.ns // 4
@@ -33,6 +37,8 @@ class HealthDesk:
         """A safety step is done; petted only if it was on time and the wire's task has adopted a recent decision."""
         at_ns = now_ns()
         self._stepped_ns = at_ns
+        if self._pace is not None:
+            self._pace.note_step(lateness_ns)
         wire = self._rooms.bus.status
         if wire.adopted_sequence != self._adopted[0]:
             self._adopted = (wire.adopted_sequence, at_ns)
@@ -65,8 +71,18 @@ class HealthDesk:
         parts = [f"{'SIMULATED ' if snapshot.is_simulated else ''}{snapshot.state.name}"]
         causes = [c for c in snapshot.decision.inhibits if FAILSAFES[c.code].remedy]
         parts += [FAILSAFES[cause.code].title for cause in causes[:2]]
-        parts += [f"{name}: {check.cause}. {check.remedy}" for name, check in self._checks().items() if not check.is_ok]
+        parts += [
+            f"{name}: {check.cause}. {check.remedy}".strip()
+            for name, check in self._checks().items()
+            if not check.is_ok
+        ]
+        parts += self.hints()
         return "; ".join(dict.fromkeys(part.strip() for part in parts))
+
+    def hints(self) -> list[str]:
+        """What is no fault of the robot and explains what looks like one."""
+        hint = "" if self._pace is None else self._pace.hint
+        return [f"{hint}. {REMEDY}"] if hint else []
 
     def view(self) -> HealthView:
         """For the six health paths."""
@@ -84,13 +100,24 @@ class HealthDesk:
         wire, lidar = self._rooms.bus.status, snapshot.lidar
         problem = self._rooms.recorder.problem
         absent = [m for m in snapshot.modules if m.is_mandatory and not m.is_online]
-        names = ", ".join(f"{m.address:#04x} {m.title}: {m.problem}" for m in absent)
+        names = "; ".join(map(_module_words, absent)) if wire.is_open else "the bus is closed"
         is_scanning = lidar.state is LidarLinkState.SCANNING
-        return {
+        checks = {
             "bus": HealthCheck(wire.is_open, wire.cause, wire.remedy),
-            "modules": HealthCheck(not absent, names, "Check supply, address and RS485 plug." if absent else ""),
+            "modules": HealthCheck(True) if not absent else HealthCheck(False, names),
             "lidar": HealthCheck(is_scanning, lidar.cause or lidar.state.value, lidar.remedy)
             if not is_scanning
             else HealthCheck(True),
             "memory": HealthCheck(problem is None, problem or "", "" if problem is None else "Check the disk."),
         }
+        hint = "" if self._pace is None else self._pace.hint
+        if hint:  # a hint, never a reason not to be ready
+            checks["simulation"] = HealthCheck(True, hint, REMEDY)
+        return checks
+
+
+def _module_words(module: ModuleStatus) -> str:
+    """Which module is away, why and what to do about it; its problem says all that once it was asked."""
+    name = f"{module.address:#04x} ({module.kind.value})"
+    problem = module.problem or "no reply for a while"
+    return problem if name in problem else f"{name}: {problem}"

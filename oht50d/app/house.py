@@ -7,13 +7,10 @@ the wire's scope is cancelled last, then the spool is closed.
 
 import gc
 import logging
-import os
-import secrets
 import socket
 import sys
-import threading
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -23,11 +20,21 @@ from oht50d.app.config import Config
 from oht50d.app.early_simulator import EarlySimulator
 from oht50d.app.exit_codes import ExitCode
 from oht50d.app.health import HealthDesk
+from oht50d.app.last_gasp import start_last_gasp
 from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import shipped_config_dir
-from oht50d.app.reload import reload_settings
-from oht50d.app.rooms import Rooms, build_rooms, new_boot_id, spool_config
-from oht50d.app.simulated_robot import SimulatedSite, adapt, choose_site, run_simulator
+from oht50d.app.reload import ReloadDesk, ReloadReport
+from oht50d.app.rooms import UNCLEAN_END, Rooms, build_rooms, new_boot_id, spool_config
+from oht50d.app.simulated_robot import (
+    SIMULATION_USER,
+    SimulatedSite,
+    adapt,
+    ask_lateness,
+    choose_site,
+    ensure_simulation_user,
+    run_simulator,
+)
+from oht50d.app.simulation_pace import SimulationPace
 from oht50d.app.supervisor import RestartPolicy, Supervised
 from oht50d.clock import now_ns
 from oht50d.drivers.http_listener import open_listener
@@ -49,10 +56,7 @@ _log = logging.getLogger(__name__)
 
 STOP_LIMIT_S = 3.0
 """How long the wire is kept for the last stop; standstill is measured long before, or it never will be."""
-LAST_GASP_S = 7.0
-"""The process ends by force after this, before systemd's TimeoutStopSec (8 s) would kill it."""
 FLUSH_S = 2.0
-SIMULATION_USER = "simulation"
 
 # A robot may be moving while its port is away: the reopening never waits long.
 _WIRE_POLICY = RestartPolicy(first_s=0.03, cap_s=0.2)
@@ -68,10 +72,8 @@ class House:
         config: Config,
         *,
         simulator: EarlySimulator | None = None,
-        load_again: Callable[[], Config] | None = None,
+        reload: Callable[[], ReloadReport] = ReloadReport,
     ) -> None:
-        self._loaded = config
-        self._load_again = load_again or (lambda: config)
         self._simulator = simulator
         self._site: SimulatedSite | None = None if simulator is None else choose_site(config)
         self.config = config if self._site is None else adapt(config, self._site)
@@ -80,11 +82,14 @@ class House:
         self.listener: socket.socket | None = None
         self._metrics_listener: socket.socket | None = None
         self._notifier = Notifier.from_environment()
+        self._reload_desk = ReloadDesk(reload, self._notifier, self._status_words)
+        self._is_announced = trio.Event()
         self._stop_requested = trio.Event()
         self._control_scope = trio.CancelScope()
         self._outer_scope = trio.CancelScope()
         self._exit_code = ExitCode.OK
         self._health: HealthDesk | None = None
+        self._pace = _make_pace(self.config, self._site)
         self._app: QuartTrio | None = None
         self._is_web_loaded = trio.Event()
 
@@ -110,12 +115,11 @@ class House:
             cause = self.rooms.kernel.shut_down(now_ns())
             self.rooms.bus.trip_causes(StopKind.S1, (cause,))
             self.rooms.guardian.poke()
-        _start_last_gasp()
+        start_last_gasp()
         self._stop_requested.set()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> int:
         """Everything from the spool to the page; raises ConfigError, StoreError or LinkError when it cannot start."""
-        _make_directories(self.config)
         boot_id = new_boot_id()
         spool = await self._open_memory(boot_id)
         try:
@@ -138,7 +142,10 @@ class House:
     async def _open_memory(self, boot_id: str) -> Spool | NoMemory:
         """The spool, or what says that there is none: a robot without a memory is still watched and stopped."""
         try:
-            return await open_spool(spool_config(self.config), self.config.robot.robot_id, boot_id)
+            spool = await open_spool(spool_config(self.config), self.config.robot.robot_id, boot_id)
+            if not spool.was_clean:
+                _log.warning(UNCLEAN_END, extra={"event": "daemon.unclean_end"})
+            return spool
         except StoreError as problem:
             _log.error("running without a memory: %s", problem, extra={"event": "memory.absent"})
             return NoMemory(str(problem))
@@ -161,7 +168,7 @@ class House:
     async def _start_outermost(self, nursery: trio.Nursery, rooms: Rooms) -> None:
         if self._simulator is not None and self._site is not None:
             await nursery.start(self._mind_simulator, self._simulator, self._site)
-            await _ensure_simulation_user(rooms)
+            await ensure_simulation_user(rooms.accounts)
         rooms.guardian.step(0)
         await nursery.start(Supervised("recorder", rooms.recorder.run, _OUTER_POLICY).run)
 
@@ -196,6 +203,7 @@ class House:
         try:
             async with trio.open_nursery() as control:
                 await control.start(rooms.guardian.run)
+                control.start_soon(rooms.guardian.beat)
                 await control.start(rooms.commander.run)
                 await control.start(Supervised("LiDAR", rooms.lidar.run, _LIDAR_POLICY).run)
                 with self._outer_scope:
@@ -208,7 +216,7 @@ class House:
 
     async def _run_outer(self, rooms: Rooms, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as outer:
-            self._health = HealthDesk(rooms, self._notifier)
+            self._health = HealthDesk(rooms, self._notifier, self._pace)
             self.metrics.watch(rooms.snapshots.current, now_ns)
             rooms.guardian.on_step = self._health.note_step
             rooms.guardian.on_gap = _drain(rooms)
@@ -228,11 +236,13 @@ class House:
 
     def _outer_tasks(self, rooms: Rooms) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         app, listener = self._app, self.listener
+        health = self._health
         assert app is not None
         assert listener is not None
+        assert health is not None
         desk = LocalDesk(
             snapshots=rooms.snapshots, commander=rooms.commander, history=rooms.spool, accounts=rooms.accounts,
-            records=rooms.recorder, technicians_gid=group_id("oht50-tech"), utc_now=utc_now,
+            records=rooms.recorder, technicians_gid=group_id("oht50-tech"), utc_now=utc_now, hints=health.hints,
         )  # fmt: skip
         local = LocalSocketConfig(path=str(self.config.robot.runtime_dir / "control.sock"))
 
@@ -244,7 +254,8 @@ class House:
         async def local_socket() -> None:
             await serve_local(local, desk)
 
-        return [("web server", web), ("local socket", local_socket), *self._metrics_tasks()]
+        tasks = [("web server", web), ("local socket", local_socket), *self._metrics_tasks()]
+        return tasks if self._pace is None else [*tasks, ("simulation pace", self._pace.run)]
 
     def _metrics_tasks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         """The second listener, only where a site has asked for it."""
@@ -302,6 +313,7 @@ class House:
     def _announce(self, rooms: Rooms) -> None:
         words = "SIMULATED" if rooms.config.is_simulated else "ready"
         self._notifier.ready(f"{rooms.kernel.state.name}: {words}")
+        self._is_announced.set()
         _log.info("serving on port %d", self.port, extra={"event": "daemon.ready", "boot_id": rooms.boot_id})
         if self._site is not None:
             token = rooms.one_time.issue(Account(SIMULATION_USER, Role.OPERATOR, is_active=True))
@@ -311,11 +323,16 @@ class House:
             print(f"  hands at the vehicle: {hands} reset|estop|release|box|clear\n", flush=True)
 
     async def reload(self) -> None:
-        """SIGHUP: check the files again, apply what can be applied, say what needs a restart."""
-        self._notifier.reloading()
-        for line in reload_settings(self._loaded, self._load_again):
-            _log.info(line, extra={"event": "daemon.reload"})
-        self._notifier.ready()
+        """SIGHUP: check the files again, apply what can be applied, say what needs a restart.
+
+        Waits for the end of the start: READY=1 of a reload would tell the service manager that it is over.
+        """
+        await self._is_announced.wait()
+        if not self._stop_requested.is_set():
+            await self._reload_desk.reload()
+
+    def _status_words(self) -> str:
+        return "" if self._health is None else self._health.status_words()
 
     async def _close_memory(self, spool: Spool | NoMemory) -> None:
         try:
@@ -343,6 +360,13 @@ def _make_app(ports: WebPorts) -> "QuartTrio":
     return create_app(ports)
 
 
+def _make_pace(config: Config, site: SimulatedSite | None) -> SimulationPace | None:
+    """In simulation only; a simulator that was started by somebody else is not asked."""
+    if not config.is_simulated:
+        return None
+    return SimulationPace(None if site is None else partial(ask_lateness, site))
+
+
 def _drain(rooms: Rooms) -> Callable[[], None]:
     def drain() -> None:
         """After a loop gap: what waits in the ttys is of unknown age."""
@@ -359,30 +383,9 @@ def _prepare_accounts(rooms: Rooms) -> None:
         _log.error("nobody can sign in: %s", problem, extra={"event": "accounts.absent"})
 
 
-async def _ensure_simulation_user(rooms: Rooms) -> None:
-    """The account behind the one-time link: its password is random and nobody is told."""
-    if await rooms.accounts.get(SIMULATION_USER) is None:
-        await rooms.accounts.add(SIMULATION_USER, secrets.token_urlsafe(32), Role.OPERATOR)
-
-
-def _make_directories(config: Config) -> None:
-    for directory in (config.robot.state_dir, config.robot.runtime_dir):
-        try:
-            Path(directory).mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise StoreError(f"cannot make {directory}: {problem.strerror}") from problem
-
-
-def _start_last_gasp() -> None:
-    """A thread that ends the process if its own end hangs."""
-    thread = threading.Timer(LAST_GASP_S, os._exit, args=(ExitCode.SOFTWARE,))
-    thread.daemon = True
-    thread.start()
-
-
-def main(config: Config, *, simulator: EarlySimulator | None, load_again: Callable[[], Config]) -> int:
-    """Run the house under Trio with its signals; the exit code. `load_again` reads the configuration's sources anew."""
+def main(config: Config, *, simulator: EarlySimulator | None, reload: Callable[[], ReloadReport]) -> int:
+    """Run the house under Trio with its signals; the exit code. `reload` serves a SIGHUP, in a thread."""
     from oht50d.app.signals import run_with_signals
 
-    house = House(config, simulator=simulator, load_again=load_again)
+    house = House(config, simulator=simulator, reload=reload)
     return trio.run(run_with_signals, house, instruments=[house.metrics.loop_lag])

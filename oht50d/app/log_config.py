@@ -4,6 +4,8 @@ import enum
 
 from attrs import field, frozen, validators
 
+from oht50d.model.units import matching
+
 
 class LogLevel(enum.Enum):
     """From which severity on messages are kept."""
@@ -28,6 +30,6 @@ class LogConfig:
 
     level: LogLevel = LogLevel.INFO
     format: LogFormat = LogFormat.JOURNAL
-    file: str = ""
+    file: str = field(default="", validator=matching(r"[^\0]*", "a path"))
     file_bytes: int = field(default=10_000_000, validator=[validators.ge(10_000), validators.le(1_000_000_000)])
     file_count: int = field(default=5, validator=[validators.ge(1), validators.le(100)])

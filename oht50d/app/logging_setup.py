@@ -6,6 +6,7 @@ callers only append to a queue; when it is full the newest record is dropped and
 
 import atexit
 import copy
+import errno
 import logging
 import logging.handlers
 import os
@@ -128,6 +129,7 @@ class LogWriter:
     def __init__(self, handlers: Sequence[logging.Handler]) -> None:
         self._records: queue.Queue[logging.LogRecord | None] = queue.Queue(QUEUE_RECORDS)
         self._handlers = handlers
+        self._retired: queue.SimpleQueue[Sequence[logging.Handler]] = queue.SimpleQueue()
         self._folder = RepeatFolder()
         self.entrance = _QueueHandler(self._records)
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -136,6 +138,17 @@ class LogWriter:
     @property
     def dropped(self) -> int:
         return self.entrance.dropped
+
+    def apply(self, config: LogConfig) -> str:
+        """Level, format and file as `config` has them, from the next record on; the file is opened anew.
+
+        Returns what is wrong with the file, in words (empty: nothing). Blocking; one caller at a time.
+        """
+        handlers, trouble = make_handlers(config)
+        retired, self._handlers = self._handlers, handlers
+        self._retired.put(retired)
+        logging.getLogger().setLevel(config.level.value)
+        return trouble
 
     def close(self) -> None:
         """Idempotent."""
@@ -154,6 +167,7 @@ class LogWriter:
                 record = self._records.get(timeout=1.0)
             except queue.Empty:
                 self._write(self._folder.expired())
+                self._close_retired()
                 continue
             if record is None:
                 break
@@ -162,8 +176,14 @@ class LogWriter:
                 reported, lost = self.dropped, self.dropped - reported
                 self._write([_note(logging.WARNING, f"{lost} log records were dropped: the log is too slow")])
         self._write(self._folder.expired(is_final=True))
-        for handler in self._handlers:
-            handler.close()
+        self._retired.put(self._handlers)
+        self._close_retired()
+
+    def _close_retired(self) -> None:
+        """By the thread that writes, between two records: none of them is in use."""
+        while not self._retired.empty():
+            for handler in self._retired.get():
+                handler.close()
 
     def _write(self, records: Iterator[logging.LogRecord] | Sequence[logging.LogRecord]) -> None:
         for record in records:
@@ -205,15 +225,36 @@ def _file_handler(config: LogConfig) -> logging.Handler:
     return handler
 
 
-def setup_logging(config: LogConfig) -> LogWriter:
-    """Send the process's log where the configuration says, from now on; a log file that cannot be opened is told."""
+def log_file_trouble(config: LogConfig) -> str:
+    """Why the log file cannot be written, in words; empty if it can, or if there is none. Makes no file."""
+    path = Path(config.file)
+    if not config.file:
+        return ""
+    try:
+        if path.exists():
+            path.open("ab").close()
+        elif not os.access(path.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES) if path.parent.is_dir() else "no directory")
+    except OSError as error:
+        return f"log.file {config.file} cannot be written: {error.strerror}; logging to standard error only"
+    return ""
+
+
+def make_handlers(config: LogConfig) -> tuple[list[logging.Handler], str]:
+    """Where the configuration sends the log, and what is wrong with its file, in words (empty: nothing)."""
     handlers = [_stderr_handler(config)]
-    trouble = ""
-    if config.file:
+    trouble = log_file_trouble(config)
+    if config.file and not trouble:
         try:
             handlers.append(_file_handler(config))
         except OSError as error:
             trouble = f"log.file {config.file} cannot be written: {error.strerror}; logging to standard error only"
+    return handlers, trouble
+
+
+def setup_logging(config: LogConfig) -> LogWriter:
+    """Send the process's log where the configuration says, from now on; a log file that cannot be opened is told."""
+    handlers, trouble = make_handlers(config)
     writer = LogWriter(handlers)
     root = logging.getLogger()
     for handler in list(root.handlers):

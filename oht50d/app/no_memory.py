@@ -16,6 +16,9 @@ from oht50d.model.records import Row
 class NoMemory:
     """Raises StoreError with the problem of the opening from every call but `close`."""
 
+    was_clean = True
+    """Nobody knows how the last run ended."""
+
     def __init__(self, problem: str) -> None:
         self._problem = problem
 

@@ -1,27 +1,73 @@
-"""What a reload does: read the files again, apply the log level, name what needs a restart (no state)."""
+"""What a reload does: read all sources again, apply the log's settings, name what needs a restart.
+
+Owner of the settings in force: `Reloader`. `ReloadDesk` owns the order of reloads and what the service manager is told:
+RELOADING=1 with MONOTONIC_USEC for every SIGHUP, then READY=1 (sd_notify(3); systemd.service(5), Type=notify-reload).
+"""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
-from oht50d.app.config import Config, unstructure
+import trio
+from attrs import frozen
+
+from oht50d.app.check import toml_text
+from oht50d.app.config import LoadedConfig, unstructure
+from oht50d.app.logging_setup import LogWriter
+from oht50d.app.preparation import check_log_place
+from oht50d.drivers.systemd import Notifier
 from oht50d.model.errors import ConfigError
 
-
-def reload_settings(running: Config, load_again: Callable[[], Config]) -> list[str]:
-    """Lines for the log; a broken file changes nothing and is named. `load_again` reads all sources of `running`."""
-    try:
-        loaded = load_again()
-    except ConfigError as problem:
-        return [f"reload refused, the running configuration stays: {problem}"]
-    logging.getLogger().setLevel(loaded.log.level.name)
-    before, after = _flat(unstructure(running)), _flat(unstructure(loaded))
-    changed = sorted(key for key in before if after.get(key) != before[key] and not key.startswith("log."))
-    if not changed:
-        return ["reloaded: nothing that needs a restart has changed"]
-    return [f"reloaded: these need a restart: {', '.join(changed)}"]
+_log = logging.getLogger(__name__)
+_LIVE = "log."
+"""Settings with this beginning take effect at once; all others at the next start."""
 
 
-def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+@frozen
+class ReloadReport:
+    """One line a key for the log; with `refusal` nothing was applied. `trouble`: the new log file cannot be written."""
+
+    lines: tuple[str, ...] = ()
+    trouble: str = ""
+    refusal: ConfigError | None = None
+
+
+class Reloader:
+    """Applies what can be applied while the robot is watched; call `reload` from one thread at a time."""
+
+    def __init__(self, running: LoadedConfig, load_again: Callable[[], LoadedConfig], writer: LogWriter) -> None:
+        self._load_again = load_again
+        self._writer = writer
+        self._in_force = _flat(unstructure(running.config))
+
+    def reload(self) -> ReloadReport:
+        """Read, apply, report; blocking (files), never raises ConfigError: a broken file changes nothing."""
+        try:
+            loaded = self._load_again()
+            check_log_place(loaded)
+        except ConfigError as problem:
+            return ReloadReport(refusal=problem)
+        wanted = _flat(unstructure(loaded.config))
+        lines = tuple(_differences(self._in_force, wanted))
+        # Also without a change: a log file that was moved away by logrotate is opened anew.
+        trouble = self._writer.apply(loaded.config.log)
+        self._in_force |= {key: leaf for key, leaf in wanted.items() if key.startswith(_LIVE)}
+        if loaded.config.log.file and not trouble:
+            lines += (f"log.file {loaded.config.log.file} was opened anew",)
+        return ReloadReport(lines or ("nothing has changed",), trouble)
+
+
+def _differences(before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[str]:
+    for key in sorted(before):
+        old, new = toml_text(before[key]), toml_text(after.get(key))
+        if old == new:
+            continue
+        if key.startswith(_LIVE):
+            yield f"{key} is {new} from now on (it was {old})"
+        else:
+            yield f"{key} needs a restart: {old} stays in force, {new} is set"
+
+
+def _flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     found: dict[str, object] = {}
     for name, leaf in tree.items():
         if isinstance(leaf, dict):
@@ -29,3 +75,38 @@ def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
         else:
             found[f"{prefix}{name}"] = leaf
     return found
+
+
+class ReloadDesk:
+    """One reload at a time, in a thread: reading files must not hold up the safety step. Never raises."""
+
+    def __init__(self, reload: Callable[[], ReloadReport], notifier: Notifier, status_words: Callable[[], str]) -> None:
+        self._reload = reload
+        self._notifier = notifier
+        self._status_words = status_words
+        self._one_at_a_time = trio.Lock()
+
+    async def reload(self) -> None:
+        """Serve one SIGHUP; one that comes while another waits is served by that one."""
+        if self._one_at_a_time.statistics().tasks_waiting:
+            return
+        async with self._one_at_a_time:
+            self._notifier.reloading()
+            try:
+                _tell(await trio.to_thread.run_sync(self._reload, abandon_on_cancel=True))
+            except Exception:  # noqa: BLE001 - a reload must never be the end of the watch over a robot
+                words = "the reload failed, the running configuration stays"
+                _log.error(words, exc_info=True, extra={"event": "daemon.reload"})
+            self._notifier.ready(self._status_words())
+
+
+def _tell(report: ReloadReport) -> None:
+    problem = report.refusal
+    if problem is not None:
+        place = {"config_file": problem.file, "config_line": problem.line, "config_key": problem.key}
+        words = "reload refused, the running configuration stays: %s"
+        _log.warning(words, problem, extra={"event": "daemon.reload", **place})
+    for line in report.lines:
+        _log.info("reloaded: %s", line, extra={"event": "daemon.reload"})
+    if report.trouble:
+        _log.warning(report.trouble, extra={"event": "daemon.reload"})

@@ -1,17 +1,17 @@
 """Builds every room from the configuration, without starting anything (state: the built objects)."""
 
-import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from attrs import evolve, frozen
 
-from oht50d.app.config import Config, Environment
+from oht50d.app.config import Config
+from oht50d.app.config_sources import read_text
 from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import find_config_file
+from oht50d.app.preparation import signing_key
 from oht50d.clock import now_ns
 from oht50d.codec.registers import load_module_map
 from oht50d.core.actuators import Actuators, find_actuators
@@ -24,7 +24,6 @@ from oht50d.core.safety_kernel import SafetyKernel
 from oht50d.core.wire_schedule import WireSchedule, WireTimes
 from oht50d.drivers.field_bus import BusConfig, FieldBus
 from oht50d.drivers.lidar_link import LidarLink
-from oht50d.drivers.secrets import load_signing_key
 from oht50d.drivers.serial_port import SerialPortConfig, open_serial_port
 from oht50d.drivers.spool import Spool, SpoolConfig
 from oht50d.drivers.timer import PreciseTimer
@@ -44,7 +43,8 @@ from oht50d.web.one_time import OneTimeSignIn
 from oht50d.web.tokens import TokenService
 from oht50d.web.web_ports import HealthView, WebPorts
 
-"""Nominal LiDAR turn (10 Hz) for the predicted time of a stop."""
+UNCLEAN_END = "the last run ended badly, without a clean shutdown"
+"""Detail of the latched cause `boot`; a reset asks for nothing more because of it."""
 
 
 def load_maps(config: BusConfig) -> tuple[ModuleMap, ...]:
@@ -52,7 +52,7 @@ def load_maps(config: BusConfig) -> tuple[ModuleMap, ...]:
     maps = []
     for name in config.maps:
         path = find_config_file(f"modules/{name}")
-        maps.append((str(path), load_module_map(path.read_text(encoding="utf-8"), file=str(path))))
+        maps.append((str(path), load_module_map(read_text(path), file=str(path))))
     check_map_set(maps)
     return tuple(module for _, module in maps)
 
@@ -143,19 +143,15 @@ class Rooms:
 
     def web_ports(self, health: Callable[[], HealthView]) -> WebPorts:
         """The web's share; reads or makes the signing key. Raises ConfigError."""
-        directory = os.environ.get("CREDENTIALS_DIRECTORY")
-        key = load_signing_key(
-            credentials_dir=None if directory is None else Path(directory),
-            state_dir=self.config.robot.state_dir,
-            is_development=self.config.environment is Environment.DEVELOPMENT,
-        )
         return WebPorts(
             snapshots=self.snapshots,
             scans=self.scans,
             commander=self.commander,
             history=self.spool,
             accounts=self.accounts,
-            tokens=TokenService(key, self.boot_id, self.config.auth, now_ns=now_ns, wall_s=time.time),
+            tokens=TokenService(
+                signing_key(self.config), self.boot_id, self.config.auth, now_ns=now_ns, wall_s=time.time
+            ),
             one_time=self.one_time,
             health=health,
             metrics=self.metrics,
@@ -182,7 +178,7 @@ def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_
     predicted_ms = reaction_model(config, maps, actuators).after_detection().total_ms
     schedule = WireSchedule(maps, actuators, config.safety, wire_times(config.bus), predicted_ms)
     state = RobotState(schedule, actuators, simulation, config.safety.zones.sector_count)
-    kernel = SafetyKernel(config.safety, boot_id, now_ns())
+    kernel = SafetyKernel(config.safety, boot_id, now_ns(), "" if spool.was_clean else UNCLEAN_END)
     has_timeout = actuators.timeout_register is not None
     identity = Identity(config.robot.robot_id, config.is_simulated, has_timeout)
     maker = SnapshotMaker(identity, config.safety, utc_now)

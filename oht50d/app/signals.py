@@ -27,7 +27,7 @@ async def run_with_signals(house: Stoppable) -> int:
     outcome: int | Oht50Error
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_obey, received, house)
+            nursery.start_soon(_obey, received, house, nursery)
             try:
                 outcome = await house.run()
             except Oht50Error as problem:
@@ -38,9 +38,9 @@ async def run_with_signals(house: Stoppable) -> int:
     return outcome
 
 
-async def _obey(received: AsyncIterator[int], house: Stoppable) -> None:
+async def _obey(received: AsyncIterator[int], house: Stoppable, nursery: trio.Nursery) -> None:
     async for number in received:
         if number == signal.SIGHUP:
-            await house.reload()
+            nursery.start_soon(house.reload)  # a stop does not wait for files that are read
         else:
             house.request_stop(signal.Signals(number).name)

@@ -6,20 +6,24 @@ would have written (brake wiring, drive map) comes from the scenario.
 
 import json
 import os
-import tomllib
+import secrets
 from pathlib import Path
 
 import trio
 from attrs import evolve, frozen
 
 from oht50d.app.config import Config
+from oht50d.app.config_sources import read_document
 from oht50d.app.early_simulator import EarlySimulator
-from oht50d.app.paths import find_config_file
+from oht50d.app.paths import find_scenario
+from oht50d.app.simulation_pace import SimulatorLateness
 from oht50d.core.safety_config import BrakeWiring
-from oht50d.model.errors import ConfigError, LinkError
+from oht50d.drivers.user_store import UserStore
+from oht50d.model.accounts import Role
+from oht50d.model.errors import LinkError
 
 READY_WAIT_S = 20.0
-DEFAULT_SCENARIO = "hall"
+SIMULATION_USER = "simulation"
 
 
 @frozen
@@ -40,20 +44,13 @@ class SimulatedSite:
 
 def choose_site(config: Config) -> SimulatedSite:
     """The scenario's file and a directory for its ptys; raises ConfigError for an unknown scenario."""
-    name = DEFAULT_SCENARIO if config.robot.scenario == "default" else config.robot.scenario
-    try:
-        scenario = Path(name) if name.endswith(".toml") else find_config_file(f"scenarios/{name}.toml")
-    except ConfigError as problem:
-        why = "no such scenario"
-        raise ConfigError("robot.scenario", why, expected="a file of config/scenarios", found=name) from problem
-    return SimulatedSite(scenario, (config.robot.runtime_dir / "simulator").resolve())
+    return SimulatedSite(find_scenario(config.robot.scenario), (config.robot.runtime_dir / "simulator").resolve())
 
 
 def adapt(config: Config, site: SimulatedSite) -> Config:
     """The configuration with the simulated ports and the simulated site's commissioning data."""
-    with site.scenario.open("rb") as file:
-        maps = tomllib.load(file).get("maps", {})
-    travel = maps.get("travel", "travel_motor.toml")
+    maps = read_document(site.scenario).tree.get("maps")
+    travel = str(maps.get("travel", "travel_motor.toml")) if isinstance(maps, dict) else "travel_motor.toml"
     names = tuple(travel if name.startswith("travel_motor") else name for name in config.bus.maps)
     lock_dir = str(site.directory)
     serial = evolve(config.bus.serial, port=site.bus_port, lock_dir=lock_dir)
@@ -63,6 +60,12 @@ def adapt(config: Config, site: SimulatedSite) -> Config:
         lidar=evolve(config.lidar, port=site.lidar_port, is_simulated=True),
         safety=evolve(config.safety, brake_wiring=BrakeWiring.ENERGISE_TO_RELEASE),
     )
+
+
+async def ensure_simulation_user(accounts: UserStore) -> None:
+    """The account behind the one-time link: its password is random and nobody is told."""
+    if await accounts.get(SIMULATION_USER) is None:
+        await accounts.add(SIMULATION_USER, secrets.token_urlsafe(32), Role.OPERATOR)
 
 
 async def run_simulator(
@@ -90,6 +93,25 @@ async def run_simulator(
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 3):
             process.terminate()
             await trio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
+
+
+async def ask_lateness(site: SimulatedSite) -> SimulatorLateness | None:
+    """What the simulator says of its own lateness; None if it does not answer within half a second."""
+    with trio.move_on_after(0.5):
+        try:
+            async with await trio.open_unix_socket(str(site.directory / "control.sock")) as control:
+                await control.send_all(b'{"op": "counters"}\n')
+                line = b""
+                while not line.endswith(b"\n"):
+                    part = await control.receive_some(4096)
+                    if not part:
+                        return None
+                    line += part
+            found = json.loads(line)
+            return SimulatorLateness(float(found["late_ms"]), float(found["worst_late_ms"]))
+        except (OSError, trio.BrokenResourceError, ValueError, KeyError):
+            return None
+    return None
 
 
 async def _begin(simulator: EarlySimulator, arguments: list[str], output: trio.lowlevel.FdStream) -> None:

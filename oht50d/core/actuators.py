@@ -100,7 +100,7 @@ def find_actuators(maps: Iterable[ModuleMap], *, released_word: int | None) -> A
 def _only(maps: tuple[ModuleMap, ...], kind: ModuleKind) -> ModuleMap:
     found = [module for module in maps if module.kind is kind]
     if len(found) != 1:
-        raise ConfigError("modules", f"{len(found)} maps of kind {kind.value}", expected="exactly one")
+        raise ConfigError("bus.maps", f"{len(found)} maps of kind {kind.value}", expected="exactly one")
     return found[0]
 
 

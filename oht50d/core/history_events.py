@@ -72,7 +72,8 @@ def _causes(causes: tuple[Cause, ...]) -> list[str]:
 
 def _started(now: Snapshot) -> EventRow:
     causes = _causes(now.latched_causes)
-    because = f", locked: {titles(now.latched_causes)}" if causes else ""
+    told = [titles((c,)) + (f" ({c.detail})" if c.detail else "") for c in now.latched_causes]
+    because = f", locked: {'; '.join(told)}" if told else ""
     message = f"Started in {now.state.name}{because}"
     details = {"boot_id": now.authority.boot_id, "state": now.state.name, "causes": causes}
     return _event(now, "robot.started", Severity.INFO, message, is_simulated=now.is_simulated, **details)

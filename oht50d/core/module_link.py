@@ -12,6 +12,14 @@ RETRIED_NS = 150_000_000
 """A module is asked again at once for this long (SAFETY.md, Inputs: loss); a short burst of noise must not lose it."""
 BREATH_NS = 20_000_000
 """Between further attempts in that time, so that the shapes of the fence last for all of it."""
+_EXCEPTIONS = {
+    1: "illegal function",
+    2: "illegal data address",
+    3: "illegal data value",
+    4: "device failure",
+    6: "busy",
+}
+"""Source: MODBUS Application Protocol V1.1b3, section 7."""
 
 
 @define
@@ -34,6 +42,11 @@ class ModuleLink:
     exceptions: int = 0
 
     @property
+    def name(self) -> str:
+        """Address and kind as they are told to a technician: `0x02 (travel)`."""
+        return f"{self.module.address:#04x} ({self.module.kind.value})"
+
+    @property
     def counters(self) -> ModuleCounters:
         return ModuleCounters(self.requests, self.replies, self.timeouts, self.noise, self.exceptions)
 
@@ -52,7 +65,7 @@ class ModuleLink:
             self.failures = 0
             if isinstance(result.reply, ExceptionReply):
                 self.exceptions += 1
-                self.problem = f"refused function {result.reply.function} with exception {result.reply.code}"
+                self.problem = self._refusal(result.reply)
             else:
                 self.last_valid_ns = result.ended_ns
                 self.problem = "" if self.is_identified else self.problem
@@ -60,15 +73,19 @@ class ModuleLink:
         match result.failure:
             case Failure.NOISE | Failure.MISMATCH:
                 self.noise += 1
-                self.problem = "its replies are damaged"
+                self.problem = f"damaged replies from {self.name}: check A/B wiring, shield, and for two of one address"
             case Failure.SILENT:
                 self.timeouts += 1
-                self.problem = "does not answer"
+                self.problem = f"no reply from {self.name}: check power, A/B wiring, address switch"
             case _:
                 return
         self.failures += 1
         if self.failures >= FAILURES_BEFORE_PAUSE:
             self._pause(result.ended_ns)
+
+    def _refusal(self, reply: ExceptionReply) -> str:
+        words = f"exception {reply.code} ({_EXCEPTIONS.get(reply.code, 'of the maker')})"
+        return f"{self.name} refused function {reply.function} with {words}: check firmware against register map"
 
     def _pause(self, now_ns: int) -> None:
         if not self._was_silent(now_ns):
@@ -94,7 +111,8 @@ class ModuleLink:
         found = words.get("identity.type")
         self.is_identified = found == self.module.type_code
         if not self.is_identified:
-            self.problem = f"another module: type {found}, expected {self.module.type_code}"
+            types = f"type {found}, expected {self.module.type_code}"
+            self.problem = f"another module at {self.name}: {types}: check address switches and register map"
             return False
         firmware = words.get("identity.firmware", 0)
         self.firmware = f"{firmware >> 8}.{firmware & 0xFF:02d}"

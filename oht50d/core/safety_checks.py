@@ -8,7 +8,7 @@ from typing import assert_never
 
 from attrs import frozen
 
-from oht50d.core.inputs import DriveFeedback, SafetyInputs
+from oht50d.core.inputs import DriveFeedback, ModuleInput, SafetyInputs
 from oht50d.core.role_table import RoleReading
 from oht50d.core.safety_config import BrakeWiring, SafetyConfig
 from oht50d.core.zones import ZoneView
@@ -58,14 +58,22 @@ def evaluate_modules(inputs: SafetyInputs, config: SafetyConfig, moment: Moment)
     for kind in ModuleKind:
         module = inputs.modules.get(kind)
         if module is None or not module.was_seen or module.last_valid_ns is None:
-            problem = "no map" if module is None else module.problem or "not read yet"
-            yield Cause(CauseCode.MODULE_MISSING, moment.now_ns, f"{kind.value}: {problem}")
+            # While the port never was open its own cause says it all, once.
+            place = kind.value if inputs.wire.opened_ns is not None else ""
+            yield Cause(CauseCode.MODULE_MISSING, moment.now_ns, _told(kind, module, "not read yet"), place=place)
             continue
         is_silent = _silence_ns(inputs, module.last_valid_ns, moment) > _loss_limit_ns(kind, config, moment.is_active)
         if is_silent and inputs.wire.is_open:
-            yield Cause(_LOST[kind], moment.now_ns, f"{kind.value}: {module.problem or 'no valid reply'}")
+            yield Cause(_LOST[kind], moment.now_ns, _told(kind, module, "no valid reply"))
         if module.error != 0 and kind in _IN_ERROR:
-            yield Cause(_IN_ERROR[kind], moment.now_ns, f"{kind.value}: system_error reads {module.error}")
+            detail = f"{kind.value}: system_error reads {module.error}"
+            yield Cause(_IN_ERROR[kind], moment.now_ns, detail, place=kind.value)
+
+
+def _told(kind: ModuleKind, module: ModuleInput | None, otherwise: str) -> str:
+    """A module's problem, led by its kind unless it is named in it."""
+    problem = "no map" if module is None else module.problem or otherwise
+    return problem if f"({kind.value})" in problem else f"{kind.value}: {problem}"
 
 
 def _silence_ns(inputs: SafetyInputs, last_ns: int, moment: Moment) -> int:
@@ -134,7 +142,8 @@ def evaluate_drives(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
     """Errors that the drives report."""
     for drive in inputs.drives:
         if drive.error is not None and drive.error.raw != 0:
-            yield Cause(CauseCode.DRIVE_ERROR, moment.now_ns, f"drive {drive.number}: error code {drive.error.raw}")
+            name = f"drive {drive.number}"
+            yield Cause(CauseCode.DRIVE_ERROR, moment.now_ns, f"{name}: error code {drive.error.raw}", place=name)
 
 
 def evaluate_speed(inputs: SafetyInputs, limit_mm_s: float, moment: Moment) -> Iterator[Cause]:

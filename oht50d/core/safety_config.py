@@ -6,9 +6,9 @@ from typing import Any
 from attrs import Attribute, field, frozen, validators
 
 from oht50d.core.zones import ZoneConfig
-from oht50d.model.units import Duration, Validator, at_most, between, milliseconds
+from oht50d.model.units import Duration, SettingClash, Validator, between, milliseconds
 
-_POSITIVE: Validator = validators.gt(0)
+_AT_LEAST_1: Validator = validators.ge(1.0)
 
 
 class BrakeWiring(enum.Enum):
@@ -81,47 +81,61 @@ class StopConfig:
         ),
         validator=(_sequence_is_complete, _ramps_first),
     )
-    read_back_limit: Duration = field(default=milliseconds(300), validator=at_most(milliseconds(300)))
-    not_confirmed_after: Duration = field(default=milliseconds(500), validator=at_most(milliseconds(500)))
-    standstill_limit: Duration = field(default=milliseconds(1500), validator=at_most(milliseconds(5000)))
-    hold: Duration = field(default=milliseconds(2000), validator=at_most(milliseconds(10_000)))
-    standstill_mm_s: float = field(default=10.0, validator=(_POSITIVE, validators.le(20.0)))
+    read_back_limit: Duration = field(default=milliseconds(300), validator=between(milliseconds(50), milliseconds(300)))
+    not_confirmed_after: Duration = field(
+        default=milliseconds(500), validator=between(milliseconds(50), milliseconds(500))
+    )
+    standstill_limit: Duration = field(
+        default=milliseconds(1500), validator=between(milliseconds(100), milliseconds(5000))
+    )
+    hold: Duration = field(default=milliseconds(2000), validator=between(milliseconds(100), milliseconds(10_000)))
+    standstill_mm_s: float = field(default=10.0, validator=(_AT_LEAST_1, validators.le(20.0)))
     standstill_hold: Duration = field(
         default=milliseconds(100), validator=between(milliseconds(100), milliseconds(1000))
     )
     repeat_interval: Duration = field(default=milliseconds(40), validator=between(milliseconds(10), milliseconds(100)))
-    assumed_deceleration_mm_s2: float = field(default=200.0, validator=(_POSITIVE, validators.le(2000.0)))
+    assumed_deceleration_mm_s2: float = field(default=200.0, validator=(validators.ge(10.0), validators.le(2000.0)))
 
 
 @frozen(kw_only=True)
 class JogConfig:
     """The hold-to-run lease; its age is server time only (SAFETY.md, Latch, reset, authority)."""
 
-    nonce_interval: Duration = field(default=milliseconds(100), validator=at_most(milliseconds(100)))
-    lease: Duration = field(default=milliseconds(180), validator=at_most(milliseconds(180)))
-    duty_ratio: float = field(default=0.04, validator=(_POSITIVE, validators.le(0.1)))
+    nonce_interval: Duration = field(default=milliseconds(100), validator=between(milliseconds(20), milliseconds(100)))
+    lease: Duration = field(default=milliseconds(180), validator=between(milliseconds(50), milliseconds(180)))
+    duty_ratio: float = field(default=0.04, validator=(validators.ge(0.001), validators.le(0.1)))
+
+    def __attrs_post_init__(self) -> None:
+        if self.nonce_interval >= self.lease:
+            raise SettingClash("nonce_interval", f"below the lease {self.lease}", self.nonce_interval)
 
 
 @frozen(kw_only=True)
 class SafetyConfig:
     """Limits of the safety kernel. A site may make them stricter; none can be switched off by a zero."""
 
-    step: Duration = field(default=milliseconds(10), validator=at_most(milliseconds(50)))
-    permit_life: Duration = field(default=milliseconds(150), validator=at_most(milliseconds(150)))
-    loop_gap: Duration = field(default=milliseconds(50), validator=at_most(milliseconds(50)))
-    moving_loss: Duration = field(default=milliseconds(150), validator=at_most(milliseconds(150)))
-    resting_travel_loss: Duration = field(default=milliseconds(1000), validator=at_most(milliseconds(1000)))
-    resting_dock_loss: Duration = field(default=milliseconds(10_000), validator=at_most(milliseconds(10_000)))
-    power_loss: Duration = field(default=milliseconds(5000), validator=at_most(milliseconds(5000)))
-    speed_ceiling_mm_s: float = field(default=500.0, validator=(_POSITIVE, validators.le(2000.0)))
-    no_timeout_speed_mm_s: float = field(default=300.0, validator=(_POSITIVE, validators.le(300.0)))
-    uncommissioned_speed_mm_s: float = field(default=100.0, validator=(_POSITIVE, validators.le(100.0)))
+    step: Duration = field(default=milliseconds(10), validator=between(milliseconds(2), milliseconds(50)))
+    permit_life: Duration = field(default=milliseconds(150), validator=between(milliseconds(30), milliseconds(150)))
+    loop_gap: Duration = field(default=milliseconds(50), validator=between(milliseconds(20), milliseconds(50)))
+    moving_loss: Duration = field(default=milliseconds(150), validator=between(milliseconds(50), milliseconds(150)))
+    resting_travel_loss: Duration = field(
+        default=milliseconds(1000), validator=between(milliseconds(50), milliseconds(1000))
+    )
+    resting_dock_loss: Duration = field(
+        default=milliseconds(10_000), validator=between(milliseconds(50), milliseconds(10_000))
+    )
+    power_loss: Duration = field(default=milliseconds(5000), validator=between(milliseconds(50), milliseconds(5000)))
+    speed_ceiling_mm_s: float = field(default=500.0, validator=(_AT_LEAST_1, validators.le(2000.0)))
+    no_timeout_speed_mm_s: float = field(default=300.0, validator=(_AT_LEAST_1, validators.le(300.0)))
+    uncommissioned_speed_mm_s: float = field(default=100.0, validator=(_AT_LEAST_1, validators.le(100.0)))
     brake_wiring: BrakeWiring = BrakeWiring.UNKNOWN
     drive_mode: DriveMode = DriveMode.LINEAR
     drive_timeout: Duration = field(default=milliseconds(200), validator=between(milliseconds(50), milliseconds(200)))
-    wrong_way_mm_s: float = field(default=30.0, validator=(_POSITIVE, validators.le(100.0)))
-    disagreement_ratio: float = field(default=0.25, validator=(_POSITIVE, validators.le(0.5)))
-    disagreement_time: Duration = field(default=milliseconds(300), validator=at_most(milliseconds(1000)))
+    wrong_way_mm_s: float = field(default=30.0, validator=(_AT_LEAST_1, validators.le(100.0)))
+    disagreement_ratio: float = field(default=0.25, validator=(validators.ge(0.01), validators.le(0.5)))
+    disagreement_time: Duration = field(
+        default=milliseconds(300), validator=between(milliseconds(10), milliseconds(1000))
+    )
     no_motion_time: Duration = field(
         default=milliseconds(500), validator=between(milliseconds(200), milliseconds(1000))
     )
@@ -129,3 +143,9 @@ class SafetyConfig:
     stop: StopConfig = field(factory=StopConfig)
     jog: JogConfig = field(factory=JogConfig)
     zones: ZoneConfig = field(factory=ZoneConfig)
+
+    def __attrs_post_init__(self) -> None:
+        # A step that is not repeated within these times would end every permit, or count every step as a gap.
+        for name, limit in (("permit_life", self.permit_life), ("loop_gap", self.loop_gap)):
+            if self.step.ns * 2 > limit.ns:
+                raise SettingClash("step", f"at most half of {name} {limit}", self.step)

@@ -6,6 +6,8 @@ check has anything against it; everything that is missing has something against 
 
 from collections.abc import Iterable
 
+from attrs import evolve
+
 from oht50d.core.authority import AuthorityDesk
 from oht50d.core.failsafes import FAILSAFES, Latching, by_severity, stop_kind
 from oht50d.core.inputs import SafetyInputs
@@ -50,7 +52,8 @@ RESETTABLE = frozenset({MachineState.SAFE, MachineState.ESTOP, MachineState.FAUL
 class SafetyKernel:
     """Judges; never acts. `step` is called at a fixed rate and whenever an input that matters has arrived."""
 
-    def __init__(self, config: SafetyConfig, boot_id: str, now_ns: int) -> None:
+    def __init__(self, config: SafetyConfig, boot_id: str, now_ns: int, boot_detail: str = "") -> None:
+        """`boot_detail` is what is known of the last run's end, in words; it belongs to the latched cause `boot`."""
         self._config = config
         self.latch = Latch()
         self.lease = JogLease(config.jog)
@@ -68,7 +71,7 @@ class SafetyKernel:
         self._driven_press: int | None = None
         self._checked_trips = 0
         self._send(MachineEvent.BOOT_COMPLETE)
-        self.trip(Cause(CauseCode.BOOT, now_ns))
+        self.trip(Cause(CauseCode.BOOT, now_ns, boot_detail))
         self._send(MachineEvent.INIT_COMPLETE)
 
     # -- the step
@@ -196,11 +199,11 @@ class SafetyKernel:
         held: dict[tuple[CauseCode, str], int] = {}
         timed: list[Cause] = []
         for cause in causes:
-            place = (cause.code, "" if cause.hit is None else str(cause.hit.sector))
+            place = (cause.code, cause.place if cause.hit is None else str(cause.hit.sector))
             if place in held:
                 continue
             held[place] = self._held_since.get(place, cause.since_ns)
-            timed.append(Cause(cause.code, held[place], cause.detail, cause.hit))
+            timed.append(evolve(cause, since_ns=held[place]))
         self._held_since = held
         return timed
 

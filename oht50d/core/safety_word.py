@@ -6,6 +6,7 @@ A stop that is over, an old latch and an old decision say nothing: a word for pe
 import enum
 
 from oht50d.core.failsafes import FAILSAFES
+from oht50d.core.zones import WATCH_ZONE
 from oht50d.model.lidar import LidarLinkState
 from oht50d.model.motion import StopKind, StopPhase
 from oht50d.model.registers import Quality, Reading
@@ -49,9 +50,10 @@ def _is_emergency(snapshot: Snapshot) -> bool:
 
 
 def _is_warning(snapshot: Snapshot) -> bool:
-    """Latched, blind, something in a zone, or a cause that is more than the want of an order."""
+    """Latched, blind, something in a zone that slows or stops, or a cause that is more than the want of an order."""
     decision = snapshot.decision
     is_blind = snapshot.lidar.state is not LidarLinkState.SCANNING
     standing = (*decision.stop_causes, *decision.inhibits)
     has_concern = any(not FAILSAFES[cause.code].is_ordinary for cause in standing)
-    return snapshot.is_latched or is_blind or bool(decision.hits) or has_concern
+    is_near = any(hit.zone != WATCH_ZONE for hit in decision.hits)
+    return snapshot.is_latched or is_blind or is_near or has_concern

@@ -13,7 +13,7 @@ from attrs import field, frozen, validators
 from oht50d.model.errors import InvariantViolation
 from oht50d.model.lidar import SectorReport
 from oht50d.model.motion import Direction, ZoneHit
-from oht50d.model.units import Duration, Validator, at_most, milliseconds
+from oht50d.model.units import Duration, SettingClash, Validator, between, milliseconds
 
 STOP_ZONE = "stop"
 SLOW_ZONE = "slow"
@@ -49,19 +49,36 @@ class ZoneConfig:
     open_sectors: tuple[int, ...] = ()
     masked_sectors: tuple[int, ...] = ()
     sector_count: int = field(default=36, validator=_within(12, 120))
-    link_silence: Duration = field(default=Duration(150_000_000), validator=at_most(milliseconds(150)))
+    link_silence: Duration = field(
+        default=Duration(150_000_000), validator=between(milliseconds(20), milliseconds(150))
+    )
     sector_age_turns: float = field(default=1.5, validator=(validators.gt(1), validators.le(1.5)))
-    maximum_turn: Duration = field(default=Duration(250_000_000), validator=at_most(milliseconds(1000)))
+    maximum_turn: Duration = field(
+        default=Duration(250_000_000), validator=between(milliseconds(50), milliseconds(1000))
+    )
     unknown_stop_mm: int = field(default=1000, validator=_within(1000, 10_000))
 
     def __attrs_post_init__(self) -> None:
-        if not self.stop_mm < self.slow_mm < self.watch_mm:
-            raise ValueError("stop_mm, slow_mm and watch_mm must ascend")
+        if not self.stop_mm < self.slow_mm:
+            raise SettingClash("slow_mm", f"above stop_mm {self.stop_mm}", self.slow_mm)
+        if not self.slow_mm < self.watch_mm:
+            raise SettingClash("watch_mm", f"above slow_mm {self.slow_mm}", self.watch_mm)
         for name, sectors in (("open_sectors", self.open_sectors), ("masked_sectors", self.masked_sectors)):
-            if any(not 0 <= sector < self.sector_count for sector in sectors):
-                raise ValueError(f"{name} must lie within 0..{self.sector_count - 1}")
-        if set(self.open_sectors) & set(self.masked_sectors):
-            raise ValueError("a sector cannot be both open and masked")
+            if any(not 0 <= sector < self.sector_count for sector in sectors) or len(set(sectors)) != len(sectors):
+                raise SettingClash(name, f"within 0..{self.sector_count - 1}, each once", list(sectors))
+        both = set(self.open_sectors) & set(self.masked_sectors)
+        if both:
+            raise SettingClash("masked_sectors", "without the open sectors", sorted(both))
+        for direction in Direction:
+            ahead = self.sectors_ahead(direction)
+            if ahead <= set(self.open_sectors):
+                # A LiDAR that is blind or covered would read as a clear track.
+                words = f"such that one sector is left that must be seen {direction.name.lower()}"
+                raise SettingClash("open_sectors", words, sorted(ahead))
+
+    def sectors_ahead(self, direction: Direction) -> frozenset[int]:
+        """Sectors that overlap the arc of travel in one direction."""
+        return _arc(self, _CENTRE_DEG[direction])
 
     @property
     def zones(self) -> tuple[tuple[str, int], ...]:

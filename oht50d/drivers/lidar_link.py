@@ -25,9 +25,10 @@ from oht50d.codec.rplidar.parser import (
 from oht50d.codec.rplidar.samples import Samples
 from oht50d.core.lidar_feed import LidarFeed, sample_period_ns
 from oht50d.drivers.lidar_dialogue import READ_BYTES, ByteLink, Dialogue, fault_error, state_of
+from oht50d.drivers.serial_port import check_path
 from oht50d.model.errors import LinkError, LinkLost
 from oht50d.model.lidar import LidarHealth, LidarInfo, LidarLinkState, LidarScan, LidarStatus, SectorReport
-from oht50d.model.units import Duration, at_most
+from oht50d.model.units import Duration, at_most, between, milliseconds
 
 _INFO_ATTEMPTS = 3
 _SUPPORTED_MAJORS = range(1, 6)
@@ -50,7 +51,7 @@ class ScanMode(enum.Enum):
 class LidarConfig:
     """The LiDAR's port and times. `motor_pwm` counts on accessory-board devices only; the A1's motor follows DTR."""
 
-    port: str = "/dev/ttyOHTLIDAR"
+    port: str = field(default="/dev/ttyOHTLIDAR", validator=check_path)
     baud: int = field(default=115_200, validator=validators.in_((115_200, 256_000, 460_800, 1_000_000)))
     is_simulated: bool = False
     mode: ScanMode = ScanMode.EXPRESS
@@ -58,7 +59,7 @@ class LidarConfig:
     spin_up_turns: int = field(default=2, validator=[validators.ge(1), validators.le(100)])
     spin_up_limit: Duration = field(default=Duration(5 * _NS), validator=at_most(Duration(30 * _NS)))
     answer_timeout: Duration = field(default=Duration(_NS // 2), validator=at_most(Duration(5 * _NS)))
-    silence: Duration = field(default=Duration(150_000_000), validator=at_most(Duration(150_000_000)))
+    silence: Duration = field(default=Duration(150_000_000), validator=between(milliseconds(20), milliseconds(150)))
     reset_wait: Duration = field(default=Duration(2 * _NS), validator=at_most(Duration(15 * _NS)))
 
 

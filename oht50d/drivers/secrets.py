@@ -10,6 +10,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from attrs import field, frozen
+
 from oht50d.model.errors import ConfigError
 
 FILE_NAME = "jwt_secret"
@@ -28,6 +30,34 @@ _PLACEHOLDER_WORDS = (
 )
 
 
+@frozen
+class SigningKey:
+    """The key's bytes and where they are from; the bytes are never shown."""
+
+    octets: bytes = field(repr=False)
+    source: str
+
+
+def find_signing_key(
+    *,
+    credentials_dir: Path | None,
+    state_dir: Path,
+    environment: Mapping[str, str] | None = None,
+    is_development: bool = False,
+) -> SigningKey | None:
+    """The key, at least 32 bytes; None if there is none yet.
+
+    Raises ConfigError: too short, a placeholder, or readable by others.
+    """
+    if credentials_dir is not None and (credentials_dir / FILE_NAME).exists():
+        return _checked(_read(credentials_dir / FILE_NAME), str(credentials_dir / FILE_NAME), is_development)
+    given = (environment if environment is not None else os.environ).get(ENV_NAME, "")
+    if given:
+        return _checked(given.encode(), f"environment {ENV_NAME}", is_development)
+    path = state_dir / FILE_NAME
+    return _checked(_read(path, is_private=True), str(path), is_development) if path.exists() else None
+
+
 def load_signing_key(
     *,
     credentials_dir: Path | None,
@@ -35,19 +65,25 @@ def load_signing_key(
     environment: Mapping[str, str] | None = None,
     is_development: bool = False,
 ) -> bytes:
-    """The key's bytes, at least 32. Raises ConfigError: too short, a placeholder, or readable by others."""
-    if credentials_dir is not None and (credentials_dir / FILE_NAME).exists():
-        return _checked(_read(credentials_dir / FILE_NAME), str(credentials_dir / FILE_NAME), is_development)
-    given = (environment if environment is not None else os.environ).get(ENV_NAME, "")
-    if given:
-        return _checked(given.encode(), f"environment {ENV_NAME}", is_development)
-    path = state_dir / FILE_NAME
-    if not path.exists():
-        _generate(path)
-    return _checked(_read(path, is_private=True), str(path), is_development)
+    """The key's bytes, generated if there is none. Raises ConfigError as `find_signing_key` does."""
+
+    def find() -> SigningKey | None:
+        return find_signing_key(
+            credentials_dir=credentials_dir,
+            state_dir=state_dir,
+            environment=environment,
+            is_development=is_development,
+        )
+
+    found = find()
+    if found is None:
+        _generate(state_dir / FILE_NAME)
+        found = find()
+    assert found is not None
+    return found.octets
 
 
-def _checked(key: bytes, source: str, is_development: bool) -> bytes:
+def _checked(key: bytes, source: str, is_development: bool) -> SigningKey:
     lower = key.decode(errors="replace").lower()
     if not is_development and any(word in lower for word in _PLACEHOLDER_WORDS):
         raise ConfigError(ENV_NAME, "a placeholder is not a secret", file=source, expected="random bytes of your own")
@@ -55,7 +91,7 @@ def _checked(key: bytes, source: str, is_development: bool) -> bytes:
         raise ConfigError(
             ENV_NAME, "too short", file=source, expected=f"{_MIN_BYTES} bytes or more", found=f"{len(key)} bytes"
         )
-    return key
+    return SigningKey(key, source)
 
 
 def _read(path: Path, *, is_private: bool = False) -> bytes:

@@ -18,20 +18,21 @@ import serial
 import trio
 from attrs import Attribute, field, frozen
 
-from oht50d.drivers.port_holders import describe_holders, describe_process, holders_of
+from oht50d.drivers.lock_file import LockHeld, take_lock
+from oht50d.drivers.port_holders import describe_holders, holders_of
 from oht50d.model.errors import LinkError, LinkLost
 
 DEFAULT_RECEIVE_BYTES = 4096
 BAUD_RATES = (9600, 19_200, 38_400, 57_600, 115_200, 230_400, 256_000, 460_800, 500_000, 921_600, 1_000_000)
 _MAX_DRAIN_READS = 64
-_MAX_LOCK_PID_BYTES = 16
 _PTY_MAJORS = range(136, 144)
 _NO_SUCH_LINE = (errno.ENOTTY, errno.EINVAL)
 _NOT_A_PORT = (errno.ENOTTY, errno.EINVAL, errno.EISDIR)
 _BUSY = (errno.EBUSY, errno.EAGAIN)
 
 
-def _check_path(_instance: object, attribute: "Attribute[str]", path: str) -> None:
+def check_path(_instance: object, attribute: "Attribute[str]", path: str) -> None:
+    """An attrs validator: an absolute path."""
     if not path.startswith("/") or "\0" in path:
         raise ValueError(f"{attribute.name} must be an absolute path, found {path!r}")
 
@@ -45,9 +46,9 @@ def _check_baud(_instance: object, _attribute: "Attribute[int]", baud: int) -> N
 class SerialPortConfig:
     """Device path and speed (8N1 always); `lock_dir` is where the lock file stands. Raises ValueError for garbage."""
 
-    port: str = field(validator=_check_path)
+    port: str = field(validator=check_path)
     baud: int = field(default=115_200, validator=_check_baud)
-    lock_dir: str = field(default="/run/lock", validator=_check_path)
+    lock_dir: str = field(default="/run/lock", validator=check_path)
 
 
 async def open_serial_port(config: SerialPortConfig) -> "SerialLink":
@@ -163,30 +164,15 @@ def _open_exclusively(config: SerialPortConfig, opened: ExitStack) -> serial.Ser
 
 
 def _lock(config: SerialPortConfig, device: str, opened: ExitStack) -> None:
-    """Hold a lock file with our pid in it. It is never removed: removing locks is a race."""
     path = Path(config.lock_dir) / f"oht50d{device.replace('/', '-')}.lock"
     try:
-        fd = _open_lock_file(path)
+        opened.callback(os.close, take_lock(path))
+    except LockHeld as held:
+        raise _held(config.port, held.holder or describe_holders(device)) from None
     except OSError as error:
         cause = "permission" if error.errno == errno.EACCES else "config"
         remedy = f"let this user write {path}, or set another lock_dir"
         raise LinkError(f"no lock file {path}: {error.strerror}", cause=cause, remedy=remedy) from error
-    opened.callback(os.close, fd)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid = os.pread(fd, _MAX_LOCK_PID_BYTES, 0).strip()
-        raise _held(config.port, describe_process(int(pid)) if pid.isdigit() else describe_holders(device)) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-
-
-def _open_lock_file(path: Path) -> int:
-    """Create only if absent: opening somebody else's file with O_CREAT is refused in a sticky directory."""
-    try:
-        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
 
 
 def _claim(name: str, device: str, fd: int, opened: ExitStack) -> None:

@@ -21,7 +21,7 @@ from oht50d.drivers.spool_file import SpoolFile
 from oht50d.drivers.wall_clock import parse_utc_ms, utc_now_ms
 from oht50d.model.errors import StoreError
 from oht50d.model.records import Row
-from oht50d.model.units import Duration
+from oht50d.model.units import Duration, at_most, between, matching
 
 R = TypeVar("R")
 
@@ -34,6 +34,8 @@ _CLOSE_WAIT = Duration.parse("2s")
 _PURGED_ROWS = 2_000
 _TELEMETRY_KEEP = Duration.parse("30d")
 _EVENTS_KEEP = Duration.parse("365d")
+_SHORTEST_KEEP = Duration.parse("1s")
+_LONGEST_KEEP = Duration.parse("36500d")
 _BATCH_WAIT = Duration.parse("1s")
 _BUSY_WAIT = Duration.parse("250ms")
 _EVENT_COLUMNS = (
@@ -53,12 +55,12 @@ class Synchronous(enum.Enum):
 class SpoolConfig:
     """The file and its bounds. `synchronous` holds for batches with events; telemetry alone is written NORMAL."""
 
-    path: str = "/var/lib/oht50d/spool.db"
-    max_bytes: int = field(default=512 * 2**20, validator=validators.ge(2**20))
-    telemetry_keep: Duration = field(default=_TELEMETRY_KEEP, validator=validators.gt(Duration(0)))
-    events_keep: Duration = field(default=_EVENTS_KEEP, validator=validators.gt(Duration(0)))
+    path: str = field(default="/var/lib/oht50d/spool.db", validator=matching(r"[^\0]*[^\0/]", "the path of a file"))
+    max_bytes: int = field(default=512 * 2**20, validator=[validators.ge(2**20), validators.le(2**40)])
+    telemetry_keep: Duration = field(default=_TELEMETRY_KEEP, validator=between(_SHORTEST_KEEP, _LONGEST_KEEP))
+    events_keep: Duration = field(default=_EVENTS_KEEP, validator=between(_SHORTEST_KEEP, _LONGEST_KEEP))
     batch_rows: int = field(default=200, validator=[validators.ge(1), validators.le(5_000)])
-    batch_wait: Duration = field(default=_BATCH_WAIT, validator=validators.gt(Duration(0)))
+    batch_wait: Duration = field(default=_BATCH_WAIT, validator=at_most(Duration.parse("10s")))
     busy_wait: Duration = field(default=_BUSY_WAIT, validator=validators.le(Duration.parse("2s")))
     synchronous: Synchronous = Synchronous.FULL
 
@@ -74,6 +76,11 @@ class Spool:
         self._is_closed = False
         self.errors = 0
         self.size_bytes = 0
+
+    @property
+    def was_clean(self) -> bool:
+        """False if the run before this one ended without closing the file."""
+        return self._file.was_clean
 
     async def append(self, rows: Sequence[Row], *, batch: int | None = None) -> None:
         """Commit all rows or none; events are durable when it returns. Raises StoreError.

@@ -49,6 +49,8 @@ class SpoolFile:
     synchronous: str
     busy_wait_s: float
     connection: sqlite3.Connection = field(init=False)
+    was_clean: bool = field(init=False, default=True)
+    """False if the last run did not close the file: killed, or without power."""
     squeezed: dict[str, int] = field(init=False, factory=lambda: {"telemetry": 0, "events": 0})
 
     def open(self, monotonic_ns: int) -> None:
@@ -64,7 +66,8 @@ class SpoolFile:
     def check(self, monotonic_ns: int) -> None:
         """Check the file if it was not closed properly; may be interrupted; replaces it when it is damaged."""
         try:
-            if self._meta("is_clean") == "1":
+            self.was_clean = self._meta("is_clean") == "1"
+            if self.was_clean:
                 self._write_meta("is_clean", "0")
                 return
             verdict = self.connection.execute("PRAGMA quick_check(1)").fetchone()

@@ -40,16 +40,6 @@ class ConfigError(Oht50Error):
         return f"{place}{self.key}: {self.why}" + (f" ({detail})" if detail else "")
 
 
-class SettingRefused(Oht50Error, ValueError):
-    """A value that a setting does not take, raised by its own validator; the loader adds key, file and line."""
-
-    def __init__(self, why: str, *, expected: str, found: str) -> None:
-        self.why = why
-        self.expected = expected
-        self.found = found
-        super().__init__(f"{why} (expected {expected}, found {found})")
-
-
 class ProtocolError(Oht50Error):
     """Abstract: bytes or values that break a protocol."""
 

@@ -99,12 +99,16 @@ class ZoneHit:
 
 @frozen
 class Cause:
-    """One reason, with the time since when it holds and what showed it."""
+    """One reason, with the time since when it holds and what showed it.
+
+    `place` tells causes of one code apart that hold side by side: the module or drive; empty where there is only one.
+    """
 
     code: CauseCode
     since_ns: int
     detail: str = ""
     hit: ZoneHit | None = None
+    place: str = ""
 
 
 @frozen

@@ -9,6 +9,26 @@ from attrs import Attribute, frozen
 Validator = Callable[[Any, "Attribute[Any]", Any], Any]
 """An attrs validator."""
 
+
+class SettingClash(ValueError):
+    """A setting that is senseless beside another one; `name` is its dotted name within the section that raises."""
+
+    def __init__(self, name: str, expected: str, found: object) -> None:
+        self.name = name
+        self.expected = expected
+        self.found = found
+        super().__init__(f"{name} must be {expected}, found {found}")
+
+
+class WrongText(ValueError):
+    """A text, alone or in a list, that is not what `words` say."""
+
+    def __init__(self, name: str, words: str, found: str) -> None:
+        self.words = words
+        self.found = found
+        super().__init__(f"{name} must be {words}, found {found!r}")
+
+
 _UNITS_NS = {
     "us": 1_000,
     "ms": 1_000_000,
@@ -17,6 +37,7 @@ _UNITS_NS = {
     "h": 3_600_000_000_000,
     "d": 86_400_000_000_000,
 }
+_MAX_NS = 365_000 * _UNITS_NS["d"]
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|min|h|d)")
 
 
@@ -32,7 +53,10 @@ class Duration:
         match = _DURATION.fullmatch(text.strip())
         if match is None:
             raise ValueError('a duration with a unit, such as "200ms", "2s" or "1h"')
-        return cls(round(float(match[1]) * _UNITS_NS[match[2]]))
+        span_ns = float(match[1]) * _UNITS_NS[match[2]]
+        if span_ns > _MAX_NS:
+            raise ValueError("a duration of at most 1000 years")
+        return cls(round(span_ns))
 
     @property
     def s(self) -> float:
@@ -70,5 +94,16 @@ def between(low: Duration, high: Duration) -> Validator:
     def check(_: object, attribute: "Attribute[Any]", duration: Duration) -> None:
         if not low.ns <= duration.ns <= high.ns:
             raise ValueError(f"{attribute.name} must lie within {low} and {high}")
+
+    return check
+
+
+def matching(pattern: str, words: str) -> Validator:
+    """A text that is wholly `pattern`, else WrongText; `words` say what that is."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def check(_: object, attribute: "Attribute[Any]", text: str) -> None:
+        if compiled.fullmatch(text) is None:
+            raise WrongText(attribute.name, words, text)
 
     return check

@@ -102,26 +102,24 @@ class Guardian:
     # -- the task
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Step for ever; ends only by cancellation or by its own failure."""
+        """Step for ever, on every input and at every `beat`; ends only by cancellation or by its own failure."""
         self.step(0)
         self._tick_ns = now_ns() + self._config.step.ns
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._beat)
-            task_status.started()
-            while True:
-                await self._wake.wait()
-                self._wake = trio.Event()
-                at_ns = now_ns()
-                # Whatever woke it: a step that comes after the tick was due is late by that much.
-                self.step(max(0, at_ns - self._tick_ns))
-                if at_ns >= self._tick_ns:
-                    # A tick that was missed is not made up for: the next one is a whole step away.
-                    next_ns = self._tick_ns + self._config.step.ns
-                    self._tick_ns = next_ns if next_ns > at_ns else at_ns + self._config.step.ns
-                    self._has_ticked.set()
+        task_status.started()
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            at_ns = now_ns()
+            # Whatever woke it: a step that comes after the tick was due is late by that much.
+            self.step(max(0, at_ns - self._tick_ns))
+            if at_ns >= self._tick_ns:
+                # A tick that was missed is not made up for: the next one is a whole step away.
+                next_ns = self._tick_ns + self._config.step.ns
+                self._tick_ns = next_ns if next_ns > at_ns else at_ns + self._config.step.ns
+                self._has_ticked.set()
 
-    async def _beat(self) -> None:
-        """Wake the step at its tick; the inputs wake it by themselves."""
+    async def beat(self) -> None:
+        """Wake the step at its tick, for ever; started after `run`, in the same ring."""
         while True:
             await self._timer.wait_until_ns(self._tick_ns)
             if now_ns() < self._tick_ns:

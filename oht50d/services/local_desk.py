@@ -4,7 +4,7 @@ Every act is done under the peer's uid. No person-related reset exists here: the
 because it may be a session from afar (SAFETY, Latch, reset, authority). Registers cannot be written here.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from attrs import frozen
 
@@ -44,6 +44,7 @@ class LocalDesk:
         records: RecordSink,
         technicians_gid: int | None,
         utc_now: Callable[[], str],
+        hints: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._snapshots = snapshots
         self._commander = commander
@@ -52,6 +53,7 @@ class LocalDesk:
         self._records = records
         self._technicians_gid = technicians_gid
         self._utc_now = utc_now
+        self._hints = hints
         self._operations: Mapping[str, _Operation] = {
             "stop": _Operation(LocalRight.STOP, self._stop),
             "status": _Operation(LocalRight.READ, self._status),
@@ -86,7 +88,7 @@ class LocalDesk:
         return outcome
 
     async def _status(self, _peer: Peer, _request: Mapping[str, object]) -> Tree:
-        return view_status(self._snapshots.current(), now_ns())
+        return view_status(self._snapshots.current(), now_ns()) | {"hints": list(self._hints())}
 
     async def _modules(self, _peer: Peer, _request: Mapping[str, object]) -> Tree:
         return {"modules": view_modules(self._snapshots.current(), now_ns())}

@@ -95,8 +95,10 @@ class Robot:
             nursery.start_soon(self.lidar.run_receiver)
             nursery.start_soon(self.lidar.run_measurement)
             while True:
-                self.settle(time.monotonic_ns())
+                now_ns = time.monotonic_ns()
+                self.settle(now_ns)
                 await trio.sleep(TICK_S)
+                self.line.counters.note_lateness(time.monotonic_ns() - now_ns - round(TICK_S * 1e9))
 
     def settle(self, now_ns: int) -> None:
         """Bring the plant to `now_ns`, the edges of faults on the way taken at their own times."""

@@ -11,6 +11,7 @@ from typing import TextIO
 from attrs import define, field, frozen
 
 TRACE_FRAMES = 20_000
+LATE_NS = 20_000_000
 MAX_TRACE_FILE_BYTES = 256 * 1024 * 1024
 
 
@@ -82,7 +83,10 @@ class ModuleCount:
 
 @define
 class Counters:
-    """Of the whole robot. An early frame came less than t3.5 after the last byte of a reply was delivered."""
+    """Of the whole robot. An early frame came less than t3.5 after the last byte of a reply was delivered.
+
+    `late_ms` is the sum of all wake-ups that came LATE_NS or more too late.
+    """
 
     modules: dict[int, ModuleCount] = field(factory=dict)
     early_frames: int = 0
@@ -96,6 +100,14 @@ class Counters:
     lidar_capsules: int = 0
     lidar_commands: int = 0
     lidar_hangups: int = 0
+    late_ms: float = 0.0
+    worst_late_ms: float = 0.0
+
+    def note_lateness(self, late_ns: int) -> None:
+        """How late this process woke up; what a busy computer does to a module that is made of software."""
+        self.worst_late_ms = max(self.worst_late_ms, late_ns / 1e6)
+        if late_ns >= LATE_NS:
+            self.late_ms += late_ns / 1e6
 
     def module(self, unit: int) -> ModuleCount:
         return self.modules.setdefault(unit, ModuleCount())

@@ -1,48 +1,54 @@
 """Settings of the web room (limits: API.md, section 2; DECISIONS, rate limits and health; no state)."""
 
-import re
+from attrs import field, frozen, validators
 
-from attrs import Attribute, field, frozen, validators
-
-from oht50d.model.errors import SettingRefused
-from oht50d.model.units import Duration
+from oht50d.model.units import Duration, SettingClash, Validator, at_most, between, matching
 
 _PORT = validators.and_(validators.ge(0), validators.le(65535))
-_POSITIVE = validators.gt(0)
+# bind() has no good words for anything else: labels have 1 to 63 characters.
+_HOST = matching(
+    r"(?=.{1,253}\Z)(?:[0-9A-Fa-f]*:[0-9A-Fa-f:.%\w]*|[\w-]{1,63}(?:\.[\w-]{1,63})*)", "an IP address or a host name"
+)
+_TCP_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+# Origins are compared letter by letter: an entry that can never match is a mistake, not a harmless one.
+_ORIGINS = validators.deep_iterable(
+    matching(
+        r"(?!http://.*:80\Z|https://.*:443\Z)https?://(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])"
+        rf"(?::(?:{_TCP_PORT}))?",
+        'origins as a browser sends them, such as "https://panel.example" or "http://localhost:3000": http or https, a '
+        "host in lower case, a port only if it is not the scheme's own; no path, no slash at the end, no *",
+    )
+)
 _GRACEFUL = Duration.parse("1s")
 _PING = Duration.parse("5s")
-_ORIGIN = re.compile(r"(https?)://(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
-_OWN_PORTS = {"http": 80, "https": 443}
-_EXPECTED_ORIGIN = (
-    'an origin as a browser sends it, such as "https://panel.example" or "http://localhost:3000": http or https, a '
-    "host in lower case, a port only if it is not the scheme's own; no path, no slash at the end, no *"
-)
 
 
-def _check_origins(_: object, __: "Attribute[tuple[str, ...]]", origins: tuple[str, ...]) -> None:
-    """Origins are compared letter by letter: an entry that can never match is a mistake, not a harmless one."""
-    for origin in origins:
-        found = _ORIGIN.fullmatch(origin)
-        port = int(found[2]) if found and found[2] else None
-        is_own_port = found is not None and port == _OWN_PORTS[found[1]]
-        if found is None or is_own_port or (port or 0) > 65_535:
-            raise SettingRefused("not an origin", expected=_EXPECTED_ORIGIN, found=repr(origin))
+def _up_to(most: int) -> Validator:
+    return validators.and_(validators.gt(0), validators.le(most))
 
 
 @frozen(kw_only=True)
 class WebConfig:
     """Where the API listens and what it bounds. Port 0: the system chooses; `metrics_port`: a second listener."""
 
-    host: str = "0.0.0.0"
+    host: str = field(default="0.0.0.0", validator=_HOST)
     port: int = field(default=8000, validator=_PORT)
     metrics_port: int | None = field(default=None, validator=validators.optional(_PORT))
-    cors_origins: tuple[str, ...] = field(default=(), validator=_check_origins)
-    graceful_timeout: Duration = _GRACEFUL
-    ws_ping: Duration = _PING
-    ws_clients: int = field(default=64, validator=_POSITIVE)
-    ws_clients_per_user: int = field(default=10, validator=_POSITIVE)
-    requests_per_minute: int = field(default=1000, validator=_POSITIVE)
-    commands_per_minute: int = field(default=100, validator=_POSITIVE)
-    body_bytes: int = field(default=65_536, validator=_POSITIVE)
-    history_default_rows: int = field(default=100, validator=_POSITIVE)
-    history_max_rows: int = field(default=5000, validator=_POSITIVE)
+    cors_origins: tuple[str, ...] = field(default=(), validator=_ORIGINS)
+    # The process is ended by force 7 s after a stop was asked for.
+    graceful_timeout: Duration = field(default=_GRACEFUL, validator=at_most(Duration.parse("5s")))
+    ws_ping: Duration = field(default=_PING, validator=between(Duration.parse("1s"), Duration.parse("60s")))
+    ws_clients: int = field(default=64, validator=_up_to(1000))
+    ws_clients_per_user: int = field(default=10, validator=_up_to(1000))
+    requests_per_minute: int = field(default=1000, validator=_up_to(1_000_000))
+    commands_per_minute: int = field(default=100, validator=_up_to(1_000_000))
+    body_bytes: int = field(default=65_536, validator=_up_to(16 * 2**20))
+    history_default_rows: int = field(default=100, validator=_up_to(10_000))
+    history_max_rows: int = field(default=5000, validator=_up_to(10_000))
+
+    def __attrs_post_init__(self) -> None:
+        if self.port and self.metrics_port == self.port:
+            raise SettingClash("metrics_port", "another port than web.port", self.metrics_port)
+        if self.history_default_rows > self.history_max_rows:
+            limit = f"at most history_max_rows {self.history_max_rows}"
+            raise SettingClash("history_default_rows", limit, self.history_default_rows)

@@ -16,11 +16,12 @@ from jwt.types import Options
 
 from oht50d.model.accounts import Account, Role
 from oht50d.model.errors import CommandRejected
-from oht50d.model.units import Duration
+from oht50d.model.units import Duration, SettingClash, between
 
 ALGORITHM = "HS256"
 _MIN_KEY_BYTES = 32
 _ACCESS_LIFE = Duration.parse("1h")
+_SHORTEST_LIFE = Duration.parse("1s")
 _REFRESH_LIFE = Duration.parse("7d")
 _OPTIONS: Options = {
     "require": ["sub", "uid", "role", "typ", "jti", "sid", "iat", "exp", "boot_id", "mono"],
@@ -43,9 +44,13 @@ PERMISSIONS: dict[Role, tuple[str, ...]] = {
 class TokenConfig:
     """How long tokens live and how many revocations are kept."""
 
-    access_life: Duration = _ACCESS_LIFE
-    refresh_life: Duration = _REFRESH_LIFE
-    deny_limit: int = field(default=10_000, validator=validators.gt(0))
+    access_life: Duration = field(default=_ACCESS_LIFE, validator=between(_SHORTEST_LIFE, Duration.parse("1d")))
+    refresh_life: Duration = field(default=_REFRESH_LIFE, validator=between(_SHORTEST_LIFE, Duration.parse("90d")))
+    deny_limit: int = field(default=10_000, validator=[validators.gt(0), validators.le(1_000_000)])
+
+    def __attrs_post_init__(self) -> None:
+        if self.refresh_life < self.access_life:
+            raise SettingClash("refresh_life", f"at least access_life {self.access_life}", self.refresh_life)
 
 
 @frozen

@@ -208,7 +208,7 @@ async def test_bytes_that_are_no_reply_are_counted_and_never_published(
         await trio.sleep(0.5)
         link = bench.schedule.links[SAFETY]
         assert link.counters.noise >= 3
-        assert link.problem == "its replies are damaged"
+        assert "damaged replies" in link.problem
         assert len(bench.words_of(SAFETY, 0)) == published
         assert (777,) not in [words[:1] for words in bench.words_of(SAFETY, 0x0010)]
         bench.rules.clear()

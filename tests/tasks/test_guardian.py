@@ -70,6 +70,7 @@ async def lonely_guardian() -> AsyncIterator[Lonely]:
     guardian.on_step = lambda _decision, lateness_ns: lonely.lateness_ns.append(lateness_ns)
     async with trio.open_nursery() as nursery:
         await nursery.start(guardian.run)
+        nursery.start_soon(guardian.beat)
         yield lonely
         nursery.cancel_scope.cancel()
 

@@ -15,6 +15,7 @@ from trio.testing import MockClock
 
 from oht50d.app.health import HealthDesk
 from oht50d.app.rooms import Rooms
+from oht50d.app.simulation_pace import SimulationPace
 from oht50d.clock import now_ns
 from oht50d.drivers.systemd import Notifier
 
@@ -44,7 +45,7 @@ async def watched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Contro
     async with running_control() as control:
         rooms = SimpleNamespace(bus=control.bench.bus, snapshots=control.snapshots, recorder=control.recorder)
         manager = Manager()
-        desk = HealthDesk(cast(Rooms, rooms), cast(Notifier, manager))
+        desk = HealthDesk(cast(Rooms, rooms), cast(Notifier, manager), SimulationPace())
         control.guardian.on_step = desk.note_step
         async with trio.open_nursery() as nursery:
             nursery.start_soon(desk.run)
@@ -127,6 +128,22 @@ async def test_while_the_port_is_closed_the_reopening_loop_is_petted_and_the_gua
         assert manager.pets_since(closed_ns) == 1
 
 
+async def test_a_slow_computer_is_a_hint_and_no_fault(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched(monkeypatch) as (control, manager, desk):
+        await trio.sleep(1)
+        assert "simulation" not in desk.view().checks
+        for _ in range(4):
+            control.guardian.on_step(control.snapshots.current().decision, 45 * MS)
+        await trio.sleep(1)
+        check = desk.view().checks["simulation"]
+        assert (check.is_ok, "too busy for the simulation" in check.cause) == (True, True)
+        assert desk.view().is_ready
+        assert "too busy for the simulation" in manager.words[-1]
+        assert "nothing is wrong with the wiring" in desk.hints()[0]
+
+
 async def test_every_trouble_is_named_with_cause_and_remedy(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,8 +153,7 @@ async def test_every_trouble_is_named_with_cause_and_remedy(
         await trio.sleep(3)
         checks: dict[str, Any] = {name: (c.is_ok, c.cause) for name, c in desk.view().checks.items()}
         assert checks["modules"][0] is False
-        assert "0x05" in checks["modules"][1]
-        assert "does not answer" in checks["modules"][1]
+        assert checks["modules"][1] == "no reply from 0x05 (dock): check power, A/B wiring, address switch"
         assert checks["memory"] == (False, "disk full")
         assert not desk.view().is_ready
-        assert all(word in manager.words[-1] for word in ("0x05", "disk full", "Check the disk", "RS485 plug"))
+        assert all(word in manager.words[-1] for word in ("0x05", "disk full", "Check the disk", "A/B wiring"))

@@ -1,6 +1,8 @@
 """The command line `oht50d`: exit codes, the check report, and how little starting it imports."""
 
 import logging
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,12 +11,13 @@ from pathlib import Path
 import pytest
 
 import oht50d
-from oht50d.app import check, cli, house, safe_stop
+from oht50d.app import check, cli, house, preparation, safe_stop
 from oht50d.app.check import ReportSection, Verdict, run_check, toml_text
 from oht50d.app.config import Config, load_config
 from oht50d.app.early_simulator import EarlySimulator
 from oht50d.app.environment import NAMES
 from oht50d.app.exit_codes import ExitCode
+from oht50d.app.reload import ReloadReport
 from oht50d.model.errors import ConfigError, InvariantViolation, LinkError, Oht50Error, StoreError
 
 NOWHERE = Path("/nonexistent/oht50d.toml")
@@ -26,7 +29,33 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(row.name, raising=False)
 
 
-@pytest.mark.parametrize("argv", [[], ["fly"], ["run", "--fly"], ["check", "--config"], ["run", "--set"]])
+@pytest.fixture
+def place(tmp_path: Path) -> list[str]:
+    """Arguments of a site that lacks nothing but its devices."""
+    settings = {
+        "robot.state_dir": tmp_path / "state",
+        "robot.runtime_dir": tmp_path / "run",
+        "web.host": "127.0.0.1",
+        "web.port": 0,
+        "safety.brake_wiring": "energise_to_release",
+    }
+    return [word for key, text in settings.items() for word in ("--set", f"{key}={text}")]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["fly"],
+        ["run", "--fly"],
+        ["check", "--config"],
+        ["run", "--set"],
+        ["check", "--set", "web.port"],
+        ["check", "--set", "=3"],
+        ["run", "--set", "web..port=3"],
+        ["run", "--scenario"],
+    ],
+)
 def test_wrong_usage_is_64(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(argv)
@@ -34,37 +63,127 @@ def test_wrong_usage_is_64(argv: list[str], capsys: pytest.CaptureFixture[str]) 
     assert "usage: oht50d" in capsys.readouterr().err
 
 
+def test_an_unknown_scenario_lists_those_that_there_are(place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--simulate", "--scenario", "hal", *place]) == ExitCode.CONFIGURATION
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "robot.scenario: no such scenario (expected one of empty, empty_timeout, faults_demo, hall, hall_" in line
+    assert line.endswith("found 'hal', did you mean 'hall'?)")
+
+
+def test_a_value_out_of_its_range_is_configuration_wherever_it_was_set(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--set", "web.port=70000"]) == ExitCode.CONFIGURATION
+    assert "--set web.port: web.port: not allowed" in capsys.readouterr().err
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["version"]) == ExitCode.OK
     assert capsys.readouterr().out == f"oht50d {oht50d.__version__}\n"
 
 
-def test_check_says_where_each_value_came_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_says_where_each_value_came_from(
+    tmp_path: Path, place: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "x.toml"
-    file.write_text("schema_version = 1\n[web]\nport = 81\n")
-    assert cli.main(["check", "--config", str(file), "--set", "web.host=::1"]) == ExitCode.OK
+    file.write_text("schema_version = 1\n[web]\nbody_bytes = 81\n")
+    assert cli.main(["check", "--config", str(file), *place]) == ExitCode.OK
     rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")}
-    assert rows["web.port"] == ["81", f"{file}:3"]
-    assert rows["web.host"] == ['"::1"', "--set", "web.host"]
+    assert rows["web.body_bytes"] == ["81", f"{file}:3"]
+    assert rows["web.host"] == ['"127.0.0.1"', "--set", "web.host"]
     assert rows["safety.permit_life"] == ['"150ms"', "default"]
     assert rows["web.metrics_port"] == ["unset", "default"]
 
 
-def test_check_reads_the_register_maps(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["check"]) == ExitCode.OK
+def test_check_reads_the_register_maps(place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", *place]) == ExitCode.OK
     assert "0x03" in capsys.readouterr().out
     assert cli.main(["check", "--set", 'bus.maps=["absent.toml"]']) == ExitCode.CONFIGURATION
-    assert "modules/absent.toml: no such file" in capsys.readouterr().err
+    assert "bus.maps: no such register map (expected one of dock.toml," in capsys.readouterr().err
 
 
-def test_check_with_warnings_is_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_with_warnings_is_2(
+    place: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("ENVIRONMENT", "development")
     monkeypatch.setenv("LIDAR_SIMULATION", "true")
     monkeypatch.setenv("API_WORKERS", "4")
-    assert cli.main(["check"]) == ExitCode.WARNINGS
+    assert cli.main(["check", *place]) == ExitCode.WARNINGS
     output = capsys.readouterr().out
     assert "every motion will be refused" in output
     assert "API_WORKERS: accepted" in output
+
+
+def test_check_warns_of_a_brake_that_is_not_commissioned(place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", *place, "--set", "safety.brake_wiring=unknown"]) == ExitCode.WARNINGS
+    assert "nothing will move until the brake's wiring is commissioned" in capsys.readouterr().out
+
+
+def test_check_makes_nothing(tmp_path: Path, place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "x.log"
+    assert cli.main(["check", *place, "--set", f"log.file={log}"]) == ExitCode.OK
+    assert list(tmp_path.iterdir()) == []
+    output = capsys.readouterr().out
+    assert all(f"{tmp_path / name} will be made" in output for name in ("state", "run"))
+    assert "the token key will be made in" in output
+    assert f"also written to {log}" in output
+
+
+def test_check_refuses_what_run_refuses(
+    tmp_path: Path, place: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same code and the same words for a key, a host, a directory and a log that cannot be used."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(house.trio, "run", lambda *_, **__: pytest.fail("the daemon started"))
+
+    def refuses(*arguments: str) -> tuple[int, str]:
+        endings = []
+        for command in ("check", "run"):
+            code = cli.main([command, *place, *arguments])
+            endings.append((code, capsys.readouterr().err))
+        assert endings[0] == endings[1]
+        return endings[0]
+
+    code, told = refuses("--set", f"robot.state_dir={tmp_path}/file/state")
+    assert (code, "robot.state_dir: cannot make" in told) == (ExitCode.IO, True), told
+    code, told = refuses("--set", f"log.file={tmp_path}/absent/x.log")
+    assert (code, "log.file: its directory is not there" in told) == (ExitCode.CONFIGURATION, True), told
+    code, told = refuses("--set", f"log.file={tmp_path}")
+    assert (code, "log.file: a directory" in told) == (ExitCode.CONFIGURATION, True), told
+
+
+def test_check_tries_the_key_and_the_host(
+    place: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("JWT_SECRET", "short")
+        assert cli.main(["check", *place]) == ExitCode.CONFIGURATION
+        assert "JWT_SECRET: too short" in capsys.readouterr().err
+        patch.setenv("JWT_SECRET", "not-to-be-printed-" + "k" * 32)
+        assert cli.main(["check", *place]) == ExitCode.OK
+        output = capsys.readouterr().out
+        assert "the token key is that of environment JWT_SECRET" in output
+        assert "not-to-be-printed" not in output
+    assert cli.main(["check", *place, "--set", "web.host=203.0.113.7"]) == ExitCode.UNAVAILABLE
+    assert "cannot listen on 203.0.113.7:0" in capsys.readouterr().err
+
+
+def test_check_beside_a_daemon_names_it_and_its_port(
+    tmp_path: Path, place: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as daemon:
+        arguments = ["check", *place, "--set", f"web.port={daemon.getsockname()[1]}"]
+        assert cli.main(arguments) == ExitCode.UNAVAILABLE
+        assert "Another program listens there" in capsys.readouterr().err
+        held = preparation.hold_state(tmp_path / "state")
+        assert held is not None
+        try:
+            assert cli.main(arguments) == ExitCode.OK
+        finally:
+            os.close(held)
+    output = capsys.readouterr().out
+    assert "a daemon runs" in output
+    assert f"(pid {os.getpid()})" in output
+    assert "is in use, as it is while a daemon runs" in output
 
 
 def test_a_broken_configuration_is_78_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,14 +250,14 @@ def test_run_ends_with_the_code_of_its_end(
     code: ExitCode,
     told: str,
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    place: list[str],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def end(config: Config, *, simulator: EarlySimulator | None, load_again: Callable[[], Config]) -> int:
-        assert config.robot.scenario == "3"
+    def end(config: Config, *, simulator: EarlySimulator | None, reload: Callable[[], ReloadReport]) -> int:
+        assert config.robot.scenario == "empty"
         assert simulator is not None
         assert simulator.process.poll() is None
-        assert load_again() == config
+        assert reload() == ReloadReport(("nothing has changed",))
         if ending is not None:
             raise ending
         print("web.port", config.web.port)
@@ -150,7 +269,7 @@ def test_run_ends_with_the_code_of_its_end(
     monkeypatch.setenv("API_WORKERS", "4")
     level = root.level
     try:
-        assert cli.main(["run", "--simulate", "--scenario", "3"]) == code
+        assert cli.main(["run", "--simulate", "--scenario", "empty", *place]) == code
     finally:
         root.setLevel(level)
         logging.captureWarnings(capture=False)

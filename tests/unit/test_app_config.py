@@ -133,6 +133,65 @@ def test_what_is_wrong_is_told_with_file_and_line(
     assert str(error).startswith(f"{file}:{line}: {key}: ")
 
 
+SENSELESS = {
+    "an open arc": ("[safety.zones]\nopen_sectors = [" + ", ".join(map(str, [*range(7), *range(29, 36)])) + "]", 3,
+                    "safety.zones.open_sectors", "must be seen forward"),
+    "a sector that is not there": ("[safety.zones]\nmasked_sectors = [36]", 3, "safety.zones.masked_sectors", "0..35"),
+    "a sector twice": ("[safety.zones]\nmasked_sectors = [18, 18]", 3, "safety.zones.masked_sectors", "each once"),
+    "zones that do not ascend": ("[safety.zones]\nstop_mm = 1000", 3, "safety.zones.slow_mm", "above stop_mm 1000"),
+    "no zone": ("[safety.zones]\nslow_mm = -1", 3, "safety.zones.slow_mm", ">= 200"),
+    "above the ceiling": ("[safety]\nspeed_ceiling_mm_s = 2001", 3, "safety.speed_ceiling_mm_s", "<= 2000"),
+    "no speed": ("[safety]\nuncommissioned_speed_mm_s = 0", 3, "safety.uncommissioned_speed_mm_s", ">= 1"),
+    "a step of nothing": ("[safety]\nstep = '1us'", 3, "safety.step", "within 2ms and 50ms"),
+    "permits that end at once": ("[safety]\nstep = '20ms'\npermit_life = '30ms'", 3, "safety.step", "permit_life 30ms"),
+    "no deceleration": ("[safety.stop]\nassumed_deceleration_mm_s2 = 1e-9", 3,
+                        "safety.stop.assumed_deceleration_mm_s2", ">= 10"),
+    "port 70000": ("[web]\nport = 70000", 3, "web.port", "<= 65535"),
+    "one port for two": ("[web]\nport = 81\nmetrics_port = 81", 4, "web.metrics_port", "another port"),
+    "no host": ("[web]\nhost = ''", 3, "web.host", "an IP address or a host name"),
+    "no host at all": ("[web]\nhost = 'a b'", 3, "web.host", "an IP address or a host name"),
+    "everybody's pages": ("[web]\ncors_origins = ['*']", 3, "web.cors_origins", "origins as a browser sends them"),
+    "an end that takes a day": ("[web]\ngraceful_timeout = '1d'", 3, "web.graceful_timeout", "at most 5s"),
+    "one directory": ("[robot]\nstate_dir = '/srv/x'\nruntime_dir = '/srv/x'", 4, "robot.runtime_dir", "another"),
+    "no path": ("[robot]\nstate_dir = 'a\\u0000b'".replace("'", '"'), 3, "robot.state_dir", "a path"),
+    "one device": ("[lidar]\nport = '/dev/ttyOHT485'", 3, "lidar.port", "another device than bus.serial.port"),
+    "no device": ("[lidar]\nport = 'ttyUSB1'", 3, "lidar.port", "an absolute path"),
+    "a memory of nothing": ("[spool]\nevents_keep = '1us'", 3, "spool.events_keep", "within 1s and"),
+    "an age": ("[spool]\nevents_keep = '99999999999999999999d'", 3, "spool.events_keep", "1000 years"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SENSELESS)
+def test_what_is_dangerous_or_senseless_is_refused_in_one_message(case: str, tmp_path: Path) -> None:
+    text, line, key, expected = SENSELESS[case]
+    file = write(tmp_path / "x.toml", f"schema_version = 1\n{text}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, environ={})
+    error = caught.value
+    assert (error.key, error.file) == (key, str(file))
+    assert error.line == line
+    assert expected in (error.expected or "")
+    assert error.found
+    assert "\n" not in str(error)
+
+
+def test_open_and_masked_sectors_in_the_arc_of_travel_are_warnings() -> None:
+    """SAFETY: open sectors are commissioned, so some of them are allowed there; never all."""
+    assignments = ["safety.zones.open_sectors=[0, 18]", "safety.zones.masked_sectors=[9, 35]"]
+    warnings = load_config(environ={}, default_file=Path("/nonexistent"), assignments=assignments).warnings
+    assert ["[0, 18]" in warnings[0], "[35]" in warnings[1]] == [True, True]
+    assert "a LiDAR that sees nothing" in warnings[0]
+    assert "no motion will be permitted" in warnings[1]
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "::", "::1", "fe80::1%eth0", "localhost", "robot-7.hall_2.example", "0.0.0.0"]
+)
+def test_usual_hosts_are_taken(host: str) -> None:
+    loaded = load_config(environ={"API_HOST": host}, default_file=Path("/nonexistent"))
+    assert loaded.config.web.host == host
+
+
 def test_a_wrong_variable_is_told_by_its_name() -> None:
     with pytest.raises(ConfigError, match=r"^environment RS485_BAUDRATE: bus\.serial\.baud: "):
         load_config(environ={"RS485_BAUDRATE": "1"}, default_file=Path("/nonexistent"))
@@ -187,6 +246,25 @@ def test_documented_secrets_are_refused_outside_development(environment: str) ->
     assert "vault" not in str(caught.value)
     development = load_config(environ={**environ, "ENVIRONMENT": "development"}, default_file=Path("/nonexistent"))
     assert [warning.split()[0] for warning in development.warnings] == ["JWT_SECRET"]
+
+
+def test_a_missing_map_is_told_with_its_line_and_the_nearest_name(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.toml", "schema_version = 1\n[bus]\nmaps = ['power.toml', 'travel_moter.toml']\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, environ={})
+    error = caught.value
+    assert (error.key, error.file, error.line) == ("bus.maps", str(file), 3)
+    assert (error.found, error.nearest) == ("'travel_moter.toml'", "travel_motor.toml")
+    assert "dock.toml, power.toml, safety.toml" in (error.expected or "")
+
+
+@pytest.mark.parametrize("name", ["conf.d/10-a.toml", "oht50d.toml"])
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "oht50d.toml", "schema_version = 1\n")
+    write(tmp_path / name, "\ufeffschema_version = 1\n[web]\nport = 81\n")
+    loaded = load_config(tmp_path / "oht50d.toml", environ={})
+    assert loaded.config.web.port == 81
+    assert ("web.port", 81, f"{tmp_path / name}:3") in loaded.values()
 
 
 def test_list_elements_and_inline_tables_have_lines(tmp_path: Path) -> None:
@@ -250,5 +328,5 @@ def test_an_origin_that_no_browser_sends_is_refused(tmp_path: Path, origin: str)
         load_config(path, environ={})
     error = caught.value
     assert (error.key, error.file, error.line) == ("web.cors_origins", str(path), 4)
-    assert error.found == repr(origin)
+    assert error.found == f"{origin!r} (a text)"
     assert "https://panel.example" in str(error.expected)

@@ -1,9 +1,11 @@
 """Files, fragments, environment and command line: who wins, and how each kind of nonsense is told."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from oht50d.app.config import Environment, load_config
 from oht50d.app.config_sources import Origin, SettingsTree, check_schema, parse_assignment, read_document
 from oht50d.app.environment import NAMES, placeholder_secrets, read_environment
 from oht50d.model.errors import ConfigError
@@ -102,9 +104,12 @@ def test_placeholders_are_found_by_name() -> None:
         (b"a = 1\na = 2\n", 2, "not TOML"),
         (b"a = 1\nb = [1,\n", 3, "not TOML"),
         (b"a = 1\n# \xff\n", 2, "not UTF-8"),
+        (b"a = " + b"[" * 100_000, None, "nested too deeply"),
     ],
 )
-def test_a_file_that_cannot_be_parsed_is_told_with_its_line(tmp_path: Path, raw: bytes, line: int, word: str) -> None:
+def test_a_file_that_cannot_be_parsed_is_told_with_its_line(
+    tmp_path: Path, raw: bytes, line: int | None, word: str
+) -> None:
     file = tmp_path / "x.toml"
     file.write_bytes(raw)
     with pytest.raises(ConfigError) as caught:
@@ -181,3 +186,35 @@ def test_a_table_against_a_plain_value_is_refused() -> None:
     settings.put(("bus", "maps"), [], Origin("a.toml", 5))
     with pytest.raises(ConfigError, match="plain value"):
         settings.put(("bus",), 1, Origin("b.toml", 2))
+
+
+ENV_DIR = Path(__file__).resolve().parents[2] / "config" / "env"
+_ENV_LINE = re.compile(r"(?P<unset># )?(?P<name>[A-Z][A-Z0-9_]*)=(?P<text>.*)")
+
+
+def env_rows(environment: str) -> list[re.Match[str]]:
+    lines = (ENV_DIR / f"{environment}.env.example").read_text().splitlines()
+    return [row for row in map(_ENV_LINE.fullmatch, lines) if row is not None]
+
+
+def test_there_is_one_example_for_each_environment() -> None:
+    assert {path.name for path in ENV_DIR.iterdir()} == {f"{kind.value}.env.example" for kind in Environment}
+
+
+@pytest.mark.parametrize("kind", list(Environment))
+def test_an_example_names_every_documented_variable_once(kind: Environment) -> None:
+    names = [row["name"] for row in env_rows(kind.value)]
+    assert len(names) == len(set(names))
+    assert set(names) == {*DOCUMENTED, "ENVIRONMENT"}
+
+
+@pytest.mark.parametrize("kind", list(Environment))
+def test_an_example_loads_as_it_is_and_holds_no_secret(kind: Environment) -> None:
+    rows = env_rows(kind.value)
+    environ = {row["name"]: row["text"] for row in rows if row["unset"] is None}
+    assert not {row.name for row in NAMES if row.is_secret} & set(environ)
+    assert [text for text in environ.values() if "<" in text] == [], "a placeholder is not set"
+    loaded = load_config(environ=environ, default_file=Path("/nonexistent"))
+    assert loaded.config.environment is kind
+    assert loaded.config.is_simulated is (kind is Environment.DEVELOPMENT)
+    assert loaded.warnings == ()

@@ -8,7 +8,7 @@ import pytest
 from attrs import field, frozen, validators
 
 from oht50d.app.config_structure import StructureError, structure
-from oht50d.model.units import Duration
+from oht50d.model.units import Duration, SettingClash
 
 
 class Shape(enum.Enum):
@@ -47,8 +47,11 @@ class Outer:
     inners: tuple[Inner, ...] = ()
     low: int = 1
     high: int = 2
+    top: int = 100
 
     def __attrs_post_init__(self) -> None:
+        if self.inner.limit >= self.top:
+            raise SettingClash("inner.limit", f"below top {self.top}", self.inner.limit)
         if self.low >= self.high:
             raise ValueError("low and high must ascend")
 
@@ -118,19 +121,28 @@ def test_a_wrong_type_is_told_with_its_path(text: str, path: tuple[object, ...],
 
 
 @pytest.mark.parametrize(
-    ("text", "path", "why"),
+    ("text", "path", "expected", "found"),
     [
-        ('inner = { pause = "2s" }', ("inner", "pause"), "must be at most one second"),
-        ("inner = { limit = 10 }", ("inner", "limit"), "'limit' must be <= 9: 10"),
-        ("inners = [{ limit = 0 }]", ("inners", 0, "limit"), "'limit' must be >= 1: 0"),
-        ("low = 5", (), "low and high must ascend"),
+        ('inner = { pause = "2s" }', ("inner", "pause"), "at most one second", "'2s' (a text)"),
+        ("inner = { limit = 10 }", ("inner", "limit"), "<= 9", "10 (a whole number)"),
+        ("inners = [{ limit = 0 }]", ("inners", 0, "limit"), ">= 1", "0 (a whole number)"),
+        ("top = 3", ("inner", "limit"), "below top 3", "3"),
     ],
 )
-def test_a_value_out_of_its_range_is_told_with_its_path(text: str, path: tuple[object, ...], why: str) -> None:
+def test_a_value_out_of_its_range_is_told_with_its_path(
+    text: str, path: tuple[object, ...], expected: str, found: str
+) -> None:
     with pytest.raises(StructureError) as caught:
         structure(tomllib.loads(text), Outer)
-    assert caught.value.problem.path == path
-    assert why in caught.value.problem.why
+    problem = caught.value.problem
+    assert (problem.path, problem.expected, problem.found) == (path, expected, found)
+
+
+def test_settings_that_do_not_fit_together_are_told() -> None:
+    with pytest.raises(StructureError) as caught:
+        structure({"low": 5}, Outer)
+    assert caught.value.problem.path == ()
+    assert "low and high must ascend" in caught.value.problem.why
 
 
 def test_an_unknown_key_is_told_with_the_nearest_known_one() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from core_fixtures import (
+    CONFIG,
     FORWARD,
     MS,
     REVERSE,
@@ -23,6 +24,7 @@ from kernel_inputs import at, lost
 from oht50d.core.inputs import ModuleInput
 from oht50d.core.jog import LeaseState
 from oht50d.core.reset_button import Press
+from oht50d.core.safety_kernel import SafetyKernel
 from oht50d.model.errors import CommandRejected
 from oht50d.model.motion import CauseCode, Decision, MachineState, StopKind, StopPhase
 from oht50d.model.registers import ModuleKind
@@ -209,11 +211,18 @@ def test_a_cause_keeps_the_time_since_when_it_holds() -> None:
     assert first.since_ns == later.since_ns < again.since_ns
 
 
-def test_one_cause_a_code_is_told() -> None:
+def test_boot_carries_what_is_known_of_the_last_end_and_concerns_nobody_in_person() -> None:
+    kernel = SafetyKernel(CONFIG, "boot-a", 5, "the last run ended badly")
+    (cause,) = kernel.latch.causes
+    assert (cause.code, cause.detail) == (C.BOOT, "the last run ended badly")
+    assert not kernel.latch.is_person_related
+
+
+def test_one_cause_a_code_and_module_is_told() -> None:
     bench = KernelBench().arm()
     never = ModuleInput(False, False, None, "not found yet")
     decision = bench.step(modules=dict.fromkeys(ModuleKind, never))
-    assert [c.code for c in decision.inhibits].count(C.MODULE_MISSING) == 1
+    assert [c.place for c in decision.inhibits if c.code is C.MODULE_MISSING] == [kind.value for kind in ModuleKind]
 
 
 def test_shutting_down() -> None:

@@ -59,7 +59,13 @@ def test_what_is_not_the_modules_fault_is_not_held_against_it(failure: Failure) 
     assert (module.failures, module.is_paused(T), module.problem) == (0, False, "not found yet")
 
 
-@pytest.mark.parametrize(("failure", "words"), [(Failure.SILENT, "does not answer"), (Failure.NOISE, "damaged")])
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (Failure.SILENT, "no reply from 0x04 (travel): check power, A/B wiring, address switch"),
+        (Failure.NOISE, "damaged"),
+    ],
+)
 def test_a_module_that_was_never_heard_is_left_alone_after_three_failures(failure: Failure, words: str) -> None:
     module = link()
     for number in range(1, FAILURES_BEFORE_PAUSE + 1):
@@ -95,7 +101,7 @@ def test_a_refusal_is_an_answer_but_not_a_valid_one() -> None:
     module.record(failed(Failure.SILENT))
     module.record(refused())
     assert (module.failures, module.last_valid_ns) == (0, None)
-    assert "refused function 3 with exception 2" in module.problem
+    assert "0x04 (travel) refused function 3 with exception 2 (illegal data address): check" in module.problem
 
 
 def test_a_valid_reply_clears_the_problem_of_an_identified_module_only() -> None:

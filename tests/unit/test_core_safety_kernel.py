@@ -181,6 +181,35 @@ def test_a_module_that_was_never_seen_inhibits_but_does_not_latch() -> None:
     assert not bench.kernel.latch.is_tripped
 
 
+def test_each_missing_module_is_named_with_its_own_age() -> None:
+    bench = KernelBench().arm()
+    missing = dict(good_inputs(bench.now_ns).modules)
+    missing[ModuleKind.POWER] = ModuleInput(False, False, None, "no reply from 0x01 (power): check power")
+    first = bench.step(modules=missing)
+    missing[ModuleKind.DOCK] = ModuleInput(False, False, None, "not found yet")
+    told = [cause for cause in bench.step(modules=missing).inhibits if cause.code is C.MODULE_MISSING]
+    assert {cause.detail for cause in told} == {"no reply from 0x01 (power): check power", "dock: not found yet"}
+    (since_ns,) = [cause.since_ns for cause in first.inhibits if cause.code is C.MODULE_MISSING]
+    assert {cause.place: cause.since_ns == since_ns for cause in told} == {"power": True, "dock": False}
+
+
+def test_a_port_that_never_was_open_is_told_once() -> None:
+    bench = KernelBench().arm()
+    never = ModuleInput(False, False, None, "not found yet")
+    wire = evolve(good_inputs(bench.now_ns).wire, is_open=False, opened_ns=None, cause="/dev/x is not there")
+    decision = bench.step(modules=dict.fromkeys(ModuleKind, never), wire=wire)
+    told = [cause.detail for cause in decision.inhibits if cause.code is C.MODULE_MISSING]
+    assert told == ["/dev/x is not there"]
+
+
+def test_errors_of_two_drives_are_both_named() -> None:
+    bench = KernelBench().arm()
+    now_ns = bench.now_ns
+    decision = bench.step(drives=(drive(1, now_ns, error=3), drive(2, now_ns, error=5)))
+    told = {cause.detail for cause in decision.inhibits if cause.code is C.DRIVE_ERROR}
+    assert told == {"drive 1: error code 3", "drive 2: error code 5"}
+
+
 @pytest.mark.parametrize("simulated", ["bus", "lidar"])
 def test_mixed_simulation_refuses_every_motion(simulated: str) -> None:
     bench = KernelBench(is_everything_simulated=False).arm()

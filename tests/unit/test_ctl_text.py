@@ -26,6 +26,11 @@ def test_a_status_of_a_latched_robot() -> None:
     assert "first frame 4 ms, output zero unknown" in lines[10]
 
 
+def test_hints_come_last() -> None:
+    text = ctl_text.status_text({**view_status(a_snapshot(), NOW_NS), "hints": ["this computer is too slow"]})
+    assert text.splitlines()[-1] == "hint       this computer is too slow"
+
+
 def test_a_closed_bus_names_its_remedy() -> None:
     snapshot = a_snapshot()
     closed = evolve(snapshot.wire, is_open=False, cause="held", remedy="stop brltty", last_valid_ns=None)

@@ -32,6 +32,14 @@ def test_the_first_snapshot_tells_the_start_with_its_causes() -> None:
     assert event.details["causes"] == ["boot"]
 
 
+def test_the_start_after_an_unclean_end_says_so() -> None:
+    boot = Cause(CauseCode.BOOT, START_NS, "the last run ended badly")
+    snapshot = a_snapshot(state=MachineState.SAFE, is_latched=True, latched_causes=(boot,))
+    event = only(TransitionWatcher().observe(snapshot))
+    assert event.message == "Started in SAFE, locked: The control program has just started (the last run ended badly)"
+    assert event.details["causes"] == ["boot"]
+
+
 def test_nothing_new_is_no_event() -> None:
     assert watching().observe(a_snapshot(taken_ns=START_NS + MS)) == ()
 

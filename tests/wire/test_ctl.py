@@ -142,8 +142,8 @@ def test_modules_registers_and_events(daemon: Daemon, capsys: pytest.CaptureFixt
 def test_a_refusal_is_a_failure_with_its_reason(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
     assert ctl.main(["registers", "9"]) == 1
     assert "0x09" in capsys.readouterr().err
-    assert ctl.main(["--json", "events", "-n", "9999"]) == 1
-    assert json.loads(capsys.readouterr().out)["error"]["details"]["field"] == "limit"
+    assert ctl.main(["--json", "registers", "9"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["details"]["field"] == "address"
 
 
 def test_what_is_not_permitted_is_77(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,6 +165,33 @@ def test_users(daemon: Daemon, capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert [line.split()[:2] for line in printed.splitlines()[-2:]] == [["ann", "operator"], ["bob", "admin"]]
 
 
+@pytest.mark.parametrize("option", [[], ["--password-stdin"]])
+def test_a_password_that_never_comes_is_told(
+    option: list[str], daemon: Daemon, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(_prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    monkeypatch.setattr("getpass.getpass", ended)
+    assert ctl.main(["user", "add", "ann", "--role", "operator", *option]) == 1
+    told = capsys.readouterr().err
+    assert "no password: standard input has ended" in told
+    assert "--password-stdin" in told
+    assert daemon.accounts.accounts == {}
+
+
+def test_an_interrupted_question_does_nothing_and_says_so(
+    daemon: Daemon, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_prompt: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("getpass.getpass", interrupt)
+    assert ctl.main(["user", "add", "ann", "--role", "operator"]) == 1
+    assert "nothing was done" in capsys.readouterr().err
+
+
 def test_two_passwords_that_differ_are_not_sent(
     daemon: Daemon, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +209,11 @@ def test_two_passwords_that_differ_are_not_sent(
         ["dance"],
         ["registers"],
         ["registers", "two"],
+        ["registers", "0"],
+        ["registers", "248"],
+        ["events", "-n", "0"],
+        ["events", "-n", "501"],
+        ["events", "-n", "-1"],
         ["user", "add", "ann"],
         ["user", "add", "a", "--role", "king"],
     ],

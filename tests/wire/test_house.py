@@ -180,18 +180,24 @@ async def test_ready_watchdog_reload_and_end(tmp_path: Path, robot: SimulatedRob
 
         config = tmp_path / "daemon" / "oht50d.toml"
         config.write_text(config.read_text() + "body_bytes = 4096\n[log]\nlevel = 'DEBUG'\n")
+        asked_us = time.monotonic_ns() // 1000
         daemon.process.send_signal(signal.SIGHUP)
         await manager.hears("RELOADING", "1")
         await manager.hears("READY", "1", count=2)
-        assert await reload_said(daemon, 1) == "reloaded: these need a restart: web.body_bytes"
+        assert asked_us <= int(manager.lines("MONOTONIC_USEC")[-1]) <= time.monotonic_ns() // 1000
+        assert await reload_said(daemon, 2) == [
+            'reloaded: log.level is "DEBUG" from now on (it was "INFO")',
+            "reloaded: web.body_bytes needs a restart: 65536 stays in force, 4096 is set",
+        ]
         assert "SIMULATED SAFE" in manager.lines("STATUS")[-1], "the reload leaves the state on the line"
 
         config.write_text("what is this")
         daemon.process.send_signal(signal.SIGHUP)
         await manager.hears("READY", "1", count=3)
-        assert (await reload_said(daemon, 2)).startswith(
-            f"reload refused, the running configuration stays: {config}:1: "
-        )
+        refused = (await reload_said(daemon, 3))[2]
+        assert refused.startswith(f"reload refused, the running configuration stays: {config}:1: ")
+        (line,) = [line for line in daemon.lines() if line["message"] == refused]
+        assert (line["level"], line["config_file"], line["config_line"]) == ("WARNING", str(config), 1)
         assert (await readiness(daemon))["status"] == "ready"
 
         assert await daemon.terminate() == 0
@@ -210,15 +216,15 @@ async def test_sigterm_while_the_port_is_absent_ends_in_order(
         assert time.monotonic() - began_s < 7
 
 
-async def reload_said(daemon: Daemon, count: int) -> str:
-    """The log line of the reload number `count`."""
+async def reload_said(daemon: Daemon, count: int) -> list[str]:
+    """What all reloads have logged so far, at least `count` lines."""
 
     async def said() -> list[str]:
         lines = [line["message"] for line in daemon.lines() if line.get("event") == "daemon.reload"]
         return lines if len(lines) >= count else []
 
-    found: list[str] = await until(said, f"reload number {count} is in the log")
-    return found[count - 1]
+    found: list[str] = await until(said, f"{count} lines of reloads are in the log")
+    return found
 
 
 def assert_safe(plant: dict[str, Any]) -> None:

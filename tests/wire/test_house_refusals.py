@@ -4,9 +4,11 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -77,8 +79,21 @@ BROKEN: dict[str, tuple[str, tuple[str, ...]]] = {
         (":15:", "brake_wiring", "energise_to_release"),
     ),
     "no TOML": ("[bus\n", (":14:",)),
-    "missing map": ("[bus]\nmaps = ['power.toml', 'safety.toml', 'travel.toml', 'dock.toml']\n", ("travel.toml",)),
-    "a map too few": ("[bus]\nmaps = ['power.toml', 'safety.toml', 'dock.toml']\n", ("travel", "exactly one")),
+    "missing map": (
+        "[bus]\nmaps = ['power.toml', 'safety.toml', 'travel.toml', 'dock.toml']\n",
+        (
+            ":15:",
+            "bus.maps",
+            "no such register map",
+            "dock.toml",
+            "found 'travel.toml'",
+            "did you mean 'travel_motor.toml'?",
+        ),
+    ),
+    "a map too few": (
+        "[bus]\nmaps = ['power.toml', 'safety.toml', 'dock.toml']\n",
+        (":15:", "bus.maps", "travel", "exactly one"),
+    ),
 }
 
 
@@ -90,8 +105,7 @@ def test_a_broken_configuration_ends_with_78_and_one_message(case: str, site: Pa
     assert (code, complaint.count("\n"), logged) == (78, 1, ""), complaint + logged
     assert complaint.startswith("oht50d: ")
     assert all(word in complaint for word in words), complaint
-    if case not in ("missing map", "a map too few"):
-        assert str(site / "oht50d.toml") in complaint
+    assert str(site / "oht50d.toml") in complaint
 
 
 @pytest.mark.parametrize(
@@ -151,24 +165,56 @@ def test_a_port_that_is_taken_ends_with_69_and_one_message(taken_port: int, site
     assert "Another program listens there" in complaint
 
 
+@contextmanager
+def daemon(site: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A daemon of that site that serves, and its port."""
+    command = [sys.executable, "-m", "oht50d", "run", "--config", str(site / "oht50d.toml")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as process:
+        try:
+            assert process.stdout is not None
+            line = next(line for line in process.stdout if "serving on port" in line)
+            yield process, line.split("serving on port ")[1].split('"')[0]
+        finally:
+            process.kill()
+
+
 def test_a_second_instance_does_not_disturb_the_first(site: Path) -> None:
     """Two daemons of one site: the second one ends, the first one goes on and ends in order."""
-    command = [sys.executable, "-m", "oht50d", "run", "--config", str(site / "oht50d.toml")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as first:
-        try:
-            assert first.stdout is not None
-            port = (
-                next(line for line in first.stdout if "serving on port" in line)
-                .split("serving on port ")[1]
-                .split('"')[0]
-            )
-            code, complaint, _ = run(site, "--set", f"web.port={port}")
+    with daemon(site) as (first, port):
+        for assignment in (f"web.port={port}", "web.port=0"):
+            code, complaint, _ = run(site, "--set", assignment)
             assert (code, complaint.count("\n")) == (69, 1), complaint
-            with socket.create_connection(("127.0.0.1", int(port)), timeout=LIMIT_S) as client:
-                client.sendall(b"GET /health/live HTTP/1.0\r\n\r\n")
-                assert b" 200 " in client.makefile("rb").readline()
-            first.send_signal(signal.SIGTERM)
-            first.communicate(timeout=LIMIT_S)
-            assert first.returncode == 0
-        finally:
-            first.kill()
+            assert all(word in complaint for word in (f"{site}/state is in use by", f"(pid {first.pid})", "state_dir"))
+        with socket.create_connection(("127.0.0.1", int(port)), timeout=LIMIT_S) as client:
+            client.sendall(b"GET /health/live HTTP/1.0\r\n\r\n")
+            assert b" 200 " in client.makefile("rb").readline()
+        assert (site / "run" / "control.sock").exists()
+        first.send_signal(signal.SIGTERM)
+        first.communicate(timeout=LIMIT_S)
+        assert first.returncode == 0
+
+
+def events(site: Path) -> list[str]:
+    with closing(sqlite3.connect(site / "state" / "spool.db")) as memory:
+        return [str(row[0]) for row in memory.execute("SELECT message FROM events WHERE kind = 'robot.started'")]
+
+
+def test_a_start_after_kill_9_says_that_the_last_run_ended_badly(site: Path) -> None:
+    for is_killed in (True, False):
+        with daemon(site) as (process, _):
+            process.send_signal(signal.SIGKILL if is_killed else signal.SIGTERM)
+            process.communicate(timeout=LIMIT_S)
+    assert events(site)[-1] == ("Started in SAFE, latched by boot (the last run ended badly, without a clean shutdown)")
+    with daemon(site) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=LIMIT_S)
+    assert events(site)[-1] == "Started in SAFE, latched by boot"
+
+
+def test_the_lock_does_not_outlive_a_killed_daemon(site: Path) -> None:
+    with daemon(site) as (first, _):
+        first.kill()
+        first.communicate(timeout=LIMIT_S)
+        with daemon(site) as (second, port):
+            assert int(port)
+            assert (site / "state" / "oht50d.lock").read_text() == f"{second.pid}\n"

@@ -288,7 +288,7 @@ async def test_a_forbidden_lock_file(wire: Wire, monkeypatch: pytest.MonkeyPatch
     def forbidden(path: Path) -> int:
         raise PermissionError(errno.EACCES, "forbidden", str(path))
 
-    monkeypatch.setattr(serial_port, "_open_lock_file", forbidden)
+    monkeypatch.setattr(serial_port, "take_lock", forbidden)
     assert (await refusal(wire.config)).cause == "permission"
 
 

@@ -153,6 +153,21 @@ def test_kill_9_loses_no_acknowledged_row(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.corrupt-*"))
 
 
+async def test_a_killed_run_is_known_to_the_next_one_only(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    async with opened(path) as first:
+        assert first.was_clean
+    command = [sys.executable, "-c", WRITER, str(path), "boot-b", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        writer.kill()
+    async with opened(path) as after:
+        assert not after.was_clean
+    async with opened(path) as last:
+        assert last.was_clean
+
+
 @pytest.mark.parametrize("damage", ["no database", "torn page", "torn leaf", "cut in half"])
 async def test_a_damaged_file_is_kept_aside_and_told(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "spool.db"

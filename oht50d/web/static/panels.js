@@ -26,9 +26,10 @@ function gathered(why) {
   for (const [kind, list] of [["STOPS", why.stopping], ["LOCKED", why.latched], ["NOT ALLOWED", why.inhibits]]) {
     for (const cause of list) {
       const known = found.get(cause.code);
-      if (!known) found.set(cause.code, { ...cause, kinds: [kind], hits: cause.hit ? [cause.hit] : [] });
+      if (!known) found.set(cause.code, { ...cause, kinds: [kind], hits: cause.hit ? [cause.hit] : [], details: [cause.detail] });
       else if (!known.kinds.includes(kind)) known.kinds.push(kind);
       else if (cause.hit) known.hits.push(cause.hit);
+      else if (!known.details.includes(cause.detail)) known.details.push(cause.detail); // another module or drive
     }
   }
   return [...found.values()].sort((one, other) => Boolean(other.stop) - Boolean(one.stop));
@@ -60,7 +61,7 @@ export function Why({ status }) {
     <ul class="causes">${causes.map((cause) => html`<li key=${cause.code} class=${cause.stop ? "cause hard" : "cause"}>
       <p class="cause-title"><span class="badge">${cause.stop ? "■" : "▲"} ${badge(cause.kinds)}</span>
         ${cause.title}</p>
-      ${cause.hits.length ? byZone(cause.hits).map((hit) => html`<${Evidence} hit=${hit} />`) : cause.detail && html`<p>${cause.detail}</p>`}
+      ${cause.hits.length ? byZone(cause.hits).map((hit) => html`<${Evidence} hit=${hit} />`) : cause.details.map((detail) => detail && html`<p>${detail}</p>`)}
       <p class="remedy">→ ${cause.remedy}</p>
     </li>`)}</ul>
   </section>`;
