@@ -204,7 +204,8 @@ def test_a_start_after_kill_9_says_that_the_last_run_ended_badly(site: Path) -> 
         with daemon(site) as (process, _):
             process.send_signal(signal.SIGKILL if is_killed else signal.SIGTERM)
             process.communicate(timeout=LIMIT_S)
-    assert events(site)[-1] == ("Started in SAFE, latched by boot (the last run ended badly, without a clean shutdown)")
+    boot = "The control program has just started (the last run ended badly, without a clean shutdown)"
+    assert events(site)[-1] == f"Started in SAFE, locked: {boot}"
     with daemon(site) as (process, _):
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=LIMIT_S)
