@@ -163,7 +163,7 @@ def write_site(directory: Path, robot: Any, *, extra: str = "", lidar_port: str 
     from daemon_fixture import _make_user, config_text
 
     directory.mkdir(parents=True, exist_ok=True)
-    limits = "requests_per_minute = 1000000000\ncommands_per_minute = 1000000\n"
+    limits = "requests_per_minute = 1000000\ncommands_per_minute = 1000000\n"
     text = config_text(robot, directory, extra=limits + extra)
     if lidar_port is not None:
         text = text.replace(f'port = "{robot.lidar_path}"', f'port = "{lidar_port}"')
