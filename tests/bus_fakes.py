@@ -51,6 +51,8 @@ class MemoryLine:
     drained: int = 0
     is_closed: bool = False
     has_hung_up: bool = False
+    is_stuck: bool = False
+    """It takes no more bytes."""
     _incoming: list[tuple[int, bytes]] = field(factory=list)
     _answered_ns: dict[int, int] = field(factory=dict)
     _last_byte_ns: int = -(10**9)
@@ -58,6 +60,8 @@ class MemoryLine:
 
     async def send_all(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
+        if self.is_stuck:
+            await trio.sleep_forever()
         self._require_line()
         at_ns = now_ns()
         (request,) = ModbusServer().receive_data(data)

@@ -6,7 +6,8 @@ from core_fixtures import BRAKE, CONFIG, MS, SAFETY, START_NS, TRAVEL, cause, sh
 
 from oht50d.core.safety_config import StopConfig
 from oht50d.core.stop_frames import StopFrame
-from oht50d.core.stop_sequence import MotionFeedback, StopSequencer
+from oht50d.core.stop_run import MotionFeedback
+from oht50d.core.stop_sequence import StopSequencer
 from oht50d.model.bus import (
     BusReply,
     BusRequest,

@@ -14,10 +14,11 @@ from oht50d.app.paths import find_config_file
 from oht50d.app.preparation import signing_key
 from oht50d.clock import now_ns
 from oht50d.codec.registers import load_module_map
+from oht50d.codec.rtu import silence_ns
 from oht50d.core.actuators import Actuators, find_actuators
 from oht50d.core.map_set import check_map_set
 from oht50d.core.poll_plan import PollPlan, plan_blocks
-from oht50d.core.reaction import ReactionModel
+from oht50d.core.reaction import BEGIN_LIMIT_NS, ReactionModel
 from oht50d.core.robot_state import RobotState, Simulation
 from oht50d.core.safety_config import BrakeWiring
 from oht50d.core.safety_kernel import SafetyKernel
@@ -64,6 +65,7 @@ def released_word(wiring: BrakeWiring) -> int | None:
 
 def wire_times(config: BusConfig) -> WireTimes:
     return WireTimes(
+        stop_ns=silence_ns(config.serial.baud) + BEGIN_LIMIT_NS,
         safety_ns=config.safety_timeout.ns,
         other_ns=config.reply_timeout.ns,
         probe_ns=config.probe_timeout.ns,

@@ -26,6 +26,7 @@ class MotionWatch:
         self._unenergised_since_ns = now_ns
         self._disagreeing_since_ns: int | None = None
         self._motionless_since_ns: int | None = None
+        self._direction = 0
         self._wrong_way_seen: set[int] = set()
         self._undriven_seen: set[int] = set()
 
@@ -36,7 +37,8 @@ class MotionWatch:
             self._unenergised_since_ns = now_ns
         is_undriven = self._is_rolling(inputs) and not inputs.is_energised and not inputs.is_stop_active
         _collect(self._undriven_seen, velocity.received_ns if velocity is not None and is_undriven else None)
-        is_wrong = inputs.is_energised and is_wrong_way(inputs, self._config.wrong_way_mm_s)
+        self._direction = self._driven_direction(inputs)
+        is_wrong = is_wrong_way(inputs, self._direction, self._config.wrong_way_mm_s)
         _collect(self._wrong_way_seen, velocity.received_ns if velocity is not None and is_wrong else None)
 
     def is_in_motion(self, inputs: SafetyInputs) -> bool:
@@ -61,6 +63,13 @@ class MotionWatch:
         self._motionless_since_ns = (self._motionless_since_ns or now_ns) if self._is_motionless(inputs) else None
         if _lasts(self._motionless_since_ns, now_ns, self._config.no_motion_time.ns):
             yield Cause(CauseCode.NO_MOTION, now_ns, f"{_speeds(inputs.drives)}, but no velocity is measured")
+
+    def _driven_direction(self, inputs: SafetyInputs) -> int:
+        """Where the drives were sent: kept while a stop brings the carriage to rest, for it must not roll back."""
+        if inputs.is_energised:
+            return inputs.commanded_direction
+        is_stopping = inputs.is_stop_active and inputs.stop is not None and inputs.stop.standstill_ns is None
+        return self._direction if is_stopping else 0
 
     @property
     def _is_undriven(self) -> bool:

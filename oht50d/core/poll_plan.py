@@ -163,14 +163,22 @@ class PollPlan:
         return best
 
     def next_overdue(
-        self, now_ns: int, *, is_moving: bool, skip_units: frozenset[int] = frozenset()
+        self,
+        now_ns: int,
+        *,
+        is_moving: bool,
+        skip_units: frozenset[int] = frozenset(),
+        only: PollClass | None = None,
     ) -> RegisterBlock | None:
-        """The vital block that is longest past its deadline (half a period after it was due); None if none is."""
+        """The vital block that is longest past its deadline (half a period after it was due); None if none is.
+
+        `only` looks at one of the vital classes.
+        """
         self._adopt(is_moving)
         worst: RegisterBlock | None = None
         worst_ns = now_ns
         for entry in self._entries:
-            if entry.block.poll not in VITAL or entry.unit in skip_units:
+            if entry.block.poll not in VITAL or entry.unit in skip_units or only not in (None, entry.block.poll):
                 continue
             deadline_ns = entry.due_ns + entry.period_ns // 2
             if deadline_ns < worst_ns:
@@ -189,6 +197,11 @@ class PollPlan:
     def expedite_block(self, block: RegisterBlock, now_ns: int) -> None:
         """This block is due now: its reply was lost."""
         self._by_block[id(block)].force(now_ns)
+
+    def hasten_block(self, block: RegisterBlock, due_ns: int) -> None:
+        """This block is due at `due_ns` at the latest: what it showed is worth a closer look."""
+        entry = self._by_block[id(block)]
+        entry.due_ns = min(entry.due_ns, due_ns)
 
     def expedite(self, unit: int, now_ns: int) -> None:
         """Every block of `unit` is due now (after an opening or a changed module); one that is overdue stays so."""

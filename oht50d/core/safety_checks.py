@@ -97,10 +97,12 @@ def _loss_limit_ns(kind: ModuleKind, config: SafetyConfig, is_active: bool) -> i
 
 def evaluate_safety_module(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
     """The chain, the module's own verdict and its self-reset setting."""
-    if inputs.chain is not None and (inputs.chain.raw != 0 or not inputs.chain.is_usable):
+    is_open = inputs.chain is not None and (inputs.chain.raw != 0 or not inputs.chain.is_usable)
+    if is_open and inputs.chain is not None:
         yield Cause(CauseCode.CHAIN_OPEN, moment.now_ns, f"estop_status reads {inputs.chain.raw}")
     for name, reading, limit in (
-        ("safety_status", inputs.safety_status, 1),
+        # With the chain open the module's status says the same in other words.
+        ("safety_status", None if is_open else inputs.safety_status, 1),
         ("safety_error", inputs.safety_error, 0),
     ):
         if reading is not None and reading.raw > limit:
@@ -158,12 +160,12 @@ def evaluate_speed(inputs: SafetyInputs, limit_mm_s: float, moment: Moment) -> I
         yield Cause(CauseCode.OVERSPEED, moment.now_ns, f"{speed_mm_s:.0f} mm/s measured, {limit_mm_s:.0f} allowed")
 
 
-def is_wrong_way(inputs: SafetyInputs, threshold_mm_s: float) -> bool:
-    """True if the measured velocity points against the commanded direction."""
-    if inputs.velocity is None or inputs.commanded_direction not in (1, 2):
+def is_wrong_way(inputs: SafetyInputs, direction: int, threshold_mm_s: float) -> bool:
+    """True if the measured velocity points against `direction` (the drives' word; 0 is none)."""
+    if inputs.velocity is None or direction not in (1, 2):
         return False
     velocity_mm_s = float(inputs.velocity.value)
-    sign = 1 if inputs.commanded_direction == Direction.FORWARD.value else -1
+    sign = 1 if direction == Direction.FORWARD.value else -1
     return velocity_mm_s * sign < -threshold_mm_s
 
 

@@ -67,6 +67,7 @@ class SafetyKernel:
         self._floor_ns = now_ns
         self._held_since: dict[tuple[CauseCode, str], int] = {}
         self._present: tuple[Cause, ...] = ()
+        self._latching_before: frozenset[CauseCode] = frozenset()
         self._is_at_rest = False
         self._driven_press: int | None = None
         self._checked_trips = 0
@@ -233,9 +234,12 @@ class SafetyKernel:
         return is_new
 
     def _trip_latching(self) -> None:
+        """A cause trips when it appears; one that is held already and comes back trips again, so that a reset that was
+        begun in between does not wipe it out."""
         held = {cause.code for cause in self.latch.causes}
+        before, self._latching_before = self._latching_before, self._codes()
         for cause in self._present:
-            if cause.code in held:
+            if cause.code in held and cause.code in before:
                 continue
             latching = FAILSAFES[cause.code].latching
             if latching is Latching.ALWAYS or (latching is Latching.MOVING and not self._is_at_rest):
@@ -304,8 +308,9 @@ class SafetyKernel:
     def observe_button(self, inputs: SafetyInputs, now_ns: int) -> Press | None:
         """A press of the physical reset button when it is over; it counts if `Press.refusal` is empty."""
         reading = inputs.reset_button
-        is_known = reading is not None and is_fresh(reading, now_ns, BUTTON_AGE_NS)
-        return self._button.observe(reading.raw != 0 if reading is not None and is_known else None, now_ns)
+        if reading is None or not is_fresh(reading, now_ns, BUTTON_AGE_NS):
+            return self._button.observe(None, now_ns, now_ns, self.latch.trips)
+        return self._button.observe(reading.raw != 0, reading.requested_ns, now_ns, self.latch.trips)
 
 
 def _names(causes: list[Cause]) -> list[str]:

@@ -11,11 +11,12 @@ from oht50d.model.bus import BusRequest, ReadRegisters
 
 @frozen
 class StopFrame:
-    """A write of a stop sequence or its read-back."""
+    """A write of a stop sequence or its read-back; `is_first` for the first attempt of a write."""
 
     request: BusRequest
     step: StopStep
     is_read_back: bool
+    is_first: bool = False
 
 
 @define
@@ -36,7 +37,7 @@ class StopItem:
     next_ns: int = 0
 
     def write_frame(self) -> StopFrame:
-        return StopFrame(self.write, self.step, is_read_back=False)
+        return StopFrame(self.write, self.step, is_read_back=False, is_first=self.attempts == 0)
 
     def wanted_frame(self) -> StopFrame:
         """The read-back once the write was echoed, the write itself before."""

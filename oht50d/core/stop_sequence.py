@@ -7,56 +7,15 @@ Frames not read back within `read_back_limit`, and standstill not measured withi
 
 from collections.abc import Iterator
 
-from attrs import define, field, frozen
-
 from oht50d.core.actuators import Actuators
 from oht50d.core.safety_config import StopConfig, StopStep
 from oht50d.core.stop_frames import StopFrame, StopItem, stop_items
+from oht50d.core.stop_run import MotionFeedback, StopRun
 from oht50d.model.bus import ExchangeResult, ReadReply
 from oht50d.model.motion import Cause, CauseCode, StopKind, StopPhase, StopReport
 
 MOVING_AGAIN = 3.0
 """Times the standstill threshold at which a carriage that stood counts as moving again."""
-
-
-@frozen
-class MotionFeedback:
-    """What the sequence needs of the measured world; `velocity_requested_ns` is when the reading was asked for."""
-
-    velocity_mm_s: float | None
-    velocity_requested_ns: int | None
-    are_outputs_still: bool | None
-
-
-@define
-class _Run:
-    """One stop from its trip to measured standstill.
-
-    `started_ns` is its (re)start, `evidence_from_ns` its first frame since then: only what was asked for after that
-    frame can show standstill. `limits_from_ns` is what the time limits count from.
-    """
-
-    number: int
-    kind: StopKind
-    causes: tuple[Cause, ...]
-    detected_ns: int
-    steps: tuple[StopStep, ...]
-    items: list[StopItem]
-    predicted_ms: float | None
-    started_ns: int
-    limits_from_ns: int
-    is_judged: bool = True
-    position: int = 0
-    step_entered_ns: int | None = None
-    first_frame_ns: int | None = None
-    evidence_from_ns: int | None = None
-    output_zero_ns: int | None = None
-    still_since_ns: int | None = None
-    still_requested_ns: int = 0
-    standstill_ns: int | None = None
-    is_not_confirmed: bool = False
-    is_done: bool = False
-    extra_causes: list[Cause] = field(factory=list)
 
 
 class StopSequencer:
@@ -66,7 +25,7 @@ class StopSequencer:
         self._config = config
         self._actuators = actuators
         self._predicted_ms = predicted_ms
-        self._run: _Run | None = None
+        self._run: StopRun | None = None
         self._count = 0
 
     @property
@@ -141,13 +100,26 @@ class StopSequencer:
             item.start_again()
         if run.is_done:
             # Nothing that was confirmed before speaks for the frames that go out now.
-            run.limits_from_ns = run.detected_ns = now_ns
-            run.first_frame_ns = run.output_zero_ns = None
+            run.limits_from_ns = run.detected_ns = run.asked_ns = now_ns
+            run.first_frame_ns = run.output_zero_ns = run.confirmed_ns = None
             run.is_not_confirmed = False
         run.position = 0
         run.started_ns = now_ns
         run.step_entered_ns = run.evidence_from_ns = run.still_since_ns = run.standstill_ns = None
         run.is_done = False
+
+    def confirm_again(self, now_ns: int) -> None:
+        """The frames of the stop under way that are out go out once more and are read back anew; its limits run on."""
+        run = self._run
+        if run is None or run.is_done:
+            return
+        for item in self._opened(run):
+            if item.is_verified:
+                item.first_sent_ns = None
+            item.is_echoed = item.is_verified = False
+            item.next_ns = 0
+        run.confirmed_ns = None
+        run.asked_ns = now_ns
 
     def abandon(self) -> bool:
         """End an S2 at standstill, because a new press took over; False for every other stop.
@@ -201,6 +173,7 @@ class StopSequencer:
         run = self._run
         if run is None or run.is_done:
             return
+        self._judge_demand(run, feedback, now_ns)
         self._judge_standstill(run, feedback, now_ns)
         self._judge_limits(run, now_ns)
         self._advance(self._run or run, now_ns)
@@ -217,18 +190,21 @@ class StopSequencer:
 
     # -- inner workings
 
-    def _begin(self, kind: StopKind, causes: tuple[Cause, ...], now_ns: int, *, before: "_Run | None") -> _Run:
+    def _begin(self, kind: StopKind, causes: tuple[Cause, ...], now_ns: int, *, before: "StopRun | None") -> StopRun:
         self._count += before is None
         steps = {
             StopKind.S0: self._config.s0_steps,
             StopKind.S1: self._config.s1_steps,
             StopKind.S2: self._config.s2_steps,
         }[kind]
+        if before is not None and before.has_silent_drive:
+            # It has had its attempt: the brake does not wait for it.
+            steps = (*(s for s in steps if s is StopStep.BRAKE_ON), *(s for s in steps if s is not StopStep.BRAKE_ON))
         known = {cause.code for cause in causes}
         kept = () if before is None else tuple(
             cause for cause in (*before.causes, *before.extra_causes) if cause.code not in known
         )  # fmt: skip
-        run = _Run(
+        run = StopRun(
             number=self._count,
             kind=kind,
             causes=causes + kept,
@@ -238,21 +214,23 @@ class StopSequencer:
             predicted_ms=self._predicted_ms,
             started_ns=now_ns,
             limits_from_ns=now_ns,
+            asked_ns=now_ns if before is None else before.asked_ns,
         )
         if before is not None:
             run.first_frame_ns, run.evidence_from_ns = before.first_frame_ns, before.evidence_from_ns
             run.output_zero_ns, run.is_not_confirmed = before.output_zero_ns, before.is_not_confirmed
+            run.confirmed_ns = before.confirmed_ns
         self._run = run
         return run
 
-    def _note_sent(self, run: _Run, sent_ns: int) -> None:
+    def _note_sent(self, run: StopRun, sent_ns: int) -> None:
         """A frame of an older stop, still on the wire when this one was tripped, is no frame of this one."""
         if run.first_frame_ns is None and sent_ns >= run.detected_ns:
             run.first_frame_ns = sent_ns
         if run.evidence_from_ns is None and sent_ns >= run.started_ns:
             run.evidence_from_ns = sent_ns
 
-    def _advance(self, run: _Run, now_ns: int) -> None:
+    def _advance(self, run: StopRun, now_ns: int) -> None:
         """Leave every step that is over."""
         while run.position < len(run.steps) and self._is_step_over(run, run.steps[run.position], now_ns):
             run.position += 1
@@ -260,7 +238,7 @@ class StopSequencer:
         if run.position == len(run.steps) and run.standstill_ns is not None:
             run.is_done = all(item.is_verified for item in run.items)
 
-    def _is_step_over(self, run: _Run, step: StopStep, now_ns: int) -> bool:
+    def _is_step_over(self, run: StopRun, step: StopStep, now_ns: int) -> bool:
         if step is StopStep.AWAIT_STANDSTILL:
             return run.standstill_ns is not None
         if step is StopStep.HOLD:
@@ -269,31 +247,32 @@ class StopSequencer:
             return now_ns - run.step_entered_ns >= self._config.hold.ns
         return all(item.attempts > 0 for item in run.items if item.step is step)
 
-    def _current_writes(self, run: _Run) -> list[StopItem]:
+    def _current_writes(self, run: StopRun) -> list[StopItem]:
         if run.position >= len(run.steps):
             return []
         step = run.steps[run.position]
         return [item for item in run.items if item.step is step]
 
-    def _opened(self, run: _Run) -> list[StopItem]:
+    def _opened(self, run: StopRun) -> list[StopItem]:
         """Items whose first attempt is out."""
         return [item for item in run.items if item.attempts > 0]
 
-    def _find(self, run: _Run, frame: StopFrame) -> StopItem | None:
+    def _find(self, run: StopRun, frame: StopFrame) -> StopItem | None:
         for item in run.items:
             if frame.request == (item.read if frame.is_read_back else item.write):
                 return item
         return None
 
-    def _complete_read_back(self, run: _Run, item: StopItem, result: ExchangeResult) -> None:
+    def _complete_read_back(self, run: StopRun, item: StopItem, result: ExchangeResult) -> None:
         if not item.is_echoed:
             # Asked for before the sequence was started again: it shows nothing about the write that is still due.
             return
         reply = result.reply
         if isinstance(reply, ReadReply) and item.is_shown_by(reply.words):
             item.is_verified = True
-            if self._is_output_zero(run) and run.output_zero_ns is None:
-                run.output_zero_ns = result.ended_ns
+            if self._is_output_zero(run) and run.confirmed_ns is None:
+                run.confirmed_ns = result.ended_ns
+                run.output_zero_ns = run.output_zero_ns or result.ended_ns
             return
         # Another value: write again. Silence or a refusal: ask again. Never assume.
         item.is_echoed = not isinstance(reply, ReadReply)
@@ -304,12 +283,18 @@ class StopSequencer:
         item.silences = item.silences + 1 if result.reply is None else 0
         return result.ended_ns + (self._config.repeat_interval.ns << min(max(item.silences - 1, 0), 4))
 
-    def _is_output_zero(self, run: _Run) -> bool:
+    def _is_output_zero(self, run: StopRun) -> bool:
         """Every drive has read back a zero demand (by the setpoint step or the off step)."""
         verified = {item.drive for item in run.items if item.is_verified}
         return all(drive.number in verified for drive in self._actuators.drives)
 
-    def _judge_standstill(self, run: _Run, feedback: MotionFeedback, now_ns: int) -> None:
+    def _judge_demand(self, run: StopRun, feedback: MotionFeedback, now_ns: int) -> None:
+        """A demand that comes back after it was read back as zero (a module that restarted, a second master)."""
+        asked_ns = feedback.demand_requested_ns
+        if run.confirmed_ns is not None and asked_ns is not None and asked_ns > run.confirmed_ns:
+            self.confirm_again(now_ns)
+
+    def _judge_standstill(self, run: StopRun, feedback: MotionFeedback, now_ns: int) -> None:
         """Stillness must be shown by readings asked for at least `standstill_hold` apart: one reading is not enough."""
         if run.standstill_ns is not None:
             self._watch_hold(run, feedback, now_ns)
@@ -323,14 +308,14 @@ class StopSequencer:
             # The time told is when the stillness began, not when it had lasted long enough.
             run.standstill_ns = run.still_since_ns
 
-    def _watch_hold(self, run: _Run, feedback: MotionFeedback, now_ns: int) -> None:
+    def _watch_hold(self, run: StopRun, feedback: MotionFeedback, now_ns: int) -> None:
         """A standstill that is held by setpoint is monitored: what moves again gets S0 (SAFETY.md, S2)."""
         velocity = feedback.velocity_mm_s
         is_moving = velocity is not None and abs(velocity) > MOVING_AGAIN * self._config.standstill_mm_s
         if run.kind < StopKind.S0 and (is_moving or feedback.are_outputs_still is False):
             self._escalate(run, CauseCode.STOP_UNVERIFIED, now_ns)
 
-    def _still_reading_ns(self, run: _Run, feedback: MotionFeedback) -> int | None:
+    def _still_reading_ns(self, run: StopRun, feedback: MotionFeedback) -> int | None:
         """When a reading that shows stillness and counts was asked for."""
         velocity, requested_ns = feedback.velocity_mm_s, feedback.velocity_requested_ns
         if velocity is None or requested_ns is None or run.evidence_from_ns is None:
@@ -338,16 +323,16 @@ class StopSequencer:
         is_still = abs(velocity) <= self._config.standstill_mm_s and feedback.are_outputs_still is True
         return requested_ns if is_still and requested_ns > run.evidence_from_ns else None
 
-    def _judge_limits(self, run: _Run, now_ns: int) -> None:
+    def _judge_limits(self, run: StopRun, now_ns: int) -> None:
         if run.is_judged and self._is_read_back_late(run, now_ns):
             run = self._escalate(run, CauseCode.STOP_UNVERIFIED, now_ns)
         is_still_missing = run.standstill_ns is None and now_ns - run.limits_from_ns > self._config.standstill_limit.ns
         if run.is_judged and is_still_missing:
             run = self._escalate(run, CauseCode.STOP_LATE, now_ns)
-        if run.output_zero_ns is None and now_ns - run.detected_ns > self._config.not_confirmed_after.ns:
+        if run.confirmed_ns is None and now_ns - run.asked_ns > self._config.not_confirmed_after.ns:
             run.is_not_confirmed = True
 
-    def _is_read_back_late(self, run: _Run, now_ns: int) -> bool:
+    def _is_read_back_late(self, run: StopRun, now_ns: int) -> bool:
         limit_ns = self._config.read_back_limit.ns
         if run.evidence_from_ns is None:
             return now_ns - run.limits_from_ns > limit_ns
@@ -358,7 +343,7 @@ class StopSequencer:
             for item in run.items
         )
 
-    def _escalate(self, run: _Run, code: CauseCode, now_ns: int) -> _Run:
+    def _escalate(self, run: StopRun, code: CauseCode, now_ns: int) -> StopRun:
         """S0 for a milder stop; for S0 itself the alarm. The stop that is now under way is returned."""
         cause = Cause(code, now_ns, detail=self._lateness(run, code))
         if run.kind < StopKind.S0:
@@ -370,16 +355,16 @@ class StopSequencer:
             run.extra_causes.append(cause)
         return run
 
-    def _lateness(self, run: _Run, code: CauseCode) -> str:
+    def _lateness(self, run: StopRun, code: CauseCode) -> str:
         if code is CauseCode.STOP_LATE:
             return f"{run.kind.label}: no standstill within {self._config.standstill_limit}"
         units = sorted({item.write.unit for item in run.items if not item.is_verified})
         names = ", ".join(f"{unit:#04x}" for unit in units)
         return f"{run.kind.label}: not confirmed within {self._config.read_back_limit} by {names}"
 
-    def _phase(self, run: _Run) -> StopPhase:
+    def _phase(self, run: StopRun) -> StopPhase:
         if run.is_done:
             return StopPhase.IDLE if run.standstill_ns is None else StopPhase.STANDSTILL
         if run.is_not_confirmed:
             return StopPhase.NOT_CONFIRMED
-        return StopPhase.SENDING if run.output_zero_ns is None else StopPhase.STOPPING
+        return StopPhase.SENDING if run.confirmed_ns is None else StopPhase.STOPPING

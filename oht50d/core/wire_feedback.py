@@ -3,7 +3,7 @@
 from oht50d.core.actuators import Actuators
 from oht50d.core.drive_line import DriveLine
 from oht50d.core.role_table import RoleTable
-from oht50d.core.stop_sequence import MotionFeedback
+from oht50d.core.stop_run import MotionFeedback
 from oht50d.model.units import Duration
 
 STILL_OUTPUT = 2
@@ -19,13 +19,22 @@ def motion_feedback(roles: RoleTable, actuators: Actuators, now_ns: int, limit_n
         for reading in (velocity, *outputs)
         if reading is not None and reading.is_usable and reading.age_ns(now_ns) <= limit_ns
     ]
+    demand_ns = _demand_requested_ns(roles, actuators)
     if velocity is None or len(fresh) != len(outputs) + 1:
-        return MotionFeedback(None, None, None)
+        return MotionFeedback(None, None, None, demand_ns)
     return MotionFeedback(
         velocity_mm_s=float(velocity.value),
         velocity_requested_ns=min(reading.requested_ns for reading in fresh),
         are_outputs_still=all(reading.raw <= STILL_OUTPUT for reading in fresh[1:]),
+        demand_requested_ns=demand_ns,
     )
+
+
+def _demand_requested_ns(roles: RoleTable, actuators: Actuators) -> int | None:
+    """When the newest reading was asked for that shows a setpoint or linear input above zero; None without one."""
+    names = [f"drive.{drive.number}.{name}" for drive in actuators.drives for name in ("setpoint", "linear_input")]
+    shown = [reading.requested_ns for name in names if (reading := roles.get(name)) is not None and reading.raw != 0]
+    return max(shown, default=None)
 
 
 def are_drives_prepared(roles: RoleTable, actuators: Actuators, line: DriveLine, mode: int, direction: int) -> bool:

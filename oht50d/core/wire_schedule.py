@@ -19,15 +19,15 @@ from oht50d.core.motion_gate import MotionGate
 from oht50d.core.poll_plan import PollPlan, plan_blocks
 from oht50d.core.role_table import RoleTable
 from oht50d.core.safety_config import SafetyConfig
-from oht50d.core.stop_sequence import MotionFeedback, StopSequencer
+from oht50d.core.stop_run import MotionFeedback
+from oht50d.core.stop_sequence import StopSequencer
 from oht50d.core.wire_feedback import are_drives_prepared, motion_feedback, residual_words
-from oht50d.core.wire_slots import Idle, Purpose, Slot, WireTimes
+from oht50d.core.wire_slots import Idle, Purpose, Slot, WireTimes, read_of
 from oht50d.model.bus import (
     BusRequest,
     ExceptionReply,
     ExchangeResult,
     Failure,
-    ReadRegisters,
     ReadReply,
     WriteRegister,
     WriteRegisters,
@@ -38,6 +38,9 @@ from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, PollCla
 __all__ = ["Idle", "Purpose", "Slot", "WireSchedule", "WireTimes"]
 
 IDENTITY_ROLE = "identity.type"
+BUTTON_ROLE = "reset.button"
+PRESSED_PERIOD_NS = 50_000_000
+"""How often a pressed reset button is read: a hold is as long as its readings show."""
 PAUSE_NS = 1_000_000_000
 SAFETY_PAUSE_NS = 250_000_000
 RECHECK_NS = 1_000_000
@@ -119,7 +122,17 @@ class WireSchedule:
         before = (self.sequencer.is_active, self.sequencer.kind)
         self.sequencer.trip(kind, causes, now_ns)
         self.drive_line.forget()
+        if self._decision is not None:
+            # A stop that is over before the permit would have been gives the permit no second life.
+            self._decision = evolve(self._decision, permit=None, demand=None)
         return before != (True, self.sequencer.kind)
+
+    @property
+    def permit_ends_ns(self) -> int | None:
+        """When energised drives get their S1 unless a new permit comes; None while there is nothing to stop."""
+        permit = None if self._decision is None else self._decision.permit
+        is_watched = self.drive_line.is_energised and not self.sequencer.is_active
+        return permit.expires_ns if permit is not None and is_watched else None
 
     @property
     def stop_report(self) -> StopReport | None:
@@ -141,7 +154,9 @@ class WireSchedule:
         self._watch_permit(now_ns)
         self.sequencer.observe(self._feedback(now_ns), now_ns)
         return (
-            self._stop_slot(now_ns)
+            self._stop_slot(now_ns, is_first_only=True)
+            or self._late_safety_poll(now_ns)
+            or self._stop_slot(now_ns)
             or self._urgent_poll(now_ns)
             or self._identify_slot(now_ns)
             or self._motion_slot(now_ns)
@@ -180,12 +195,22 @@ class WireSchedule:
 
     # -- slots by rank
 
-    def _stop_slot(self, now_ns: int) -> Slot | None:
+    def _late_safety_poll(self, now_ns: int) -> Slot | None:
+        """Repeats of a stop that a dead module does not answer must not starve the safety module."""
+        if not self.sequencer.is_active:
+            return None
+        block = self._plan.next_overdue(now_ns, is_moving=True, skip_units=self._skipped(now_ns), only=PollClass.SAFETY)
+        return None if block is None else self._polled(block, now_ns)
+
+    def _stop_slot(self, now_ns: int, *, is_first_only: bool = False) -> Slot | None:
         """Writes are exempt from the fence; a read-back that it holds up must not hold up the frames of other units."""
         held_up: list[int] = []
         for frame in self.sequencer.frames(now_ns):
+            if is_first_only and not frame.is_first:
+                break
             if not frame.is_read_back or self._fence.is_free(frame.request, now_ns):
-                return Slot(frame.request, Purpose.STOP, self._times.safety_ns, stop_frame=frame)
+                timeout_ns = self._times.stop_ns if frame.is_first else self._times.safety_ns
+                return Slot(frame.request, Purpose.STOP, timeout_ns, stop_frame=frame)
             held_up.append(frame.request.unit)
         for unit in held_up:
             probe = self._fence.probe(unit, now_ns)
@@ -214,7 +239,7 @@ class WireSchedule:
         if block is None or block.poll is not PollClass.SAFETY:
             skipped = self._skipped(now_ns)
             block = self._plan.next_overdue(now_ns, is_moving=self._is_moving, skip_units=skipped)
-            if block is not None and self._fence.follows_itself(_read(block), now_ns):
+            if block is not None and self._fence.follows_itself(read_of(block), now_ns):
                 skipped |= {block.unit}
                 block = self._plan.next_overdue(now_ns, is_moving=self._is_moving, skip_units=skipped)
         return None if block is None else self._polled(block, now_ns)
@@ -222,7 +247,7 @@ class WireSchedule:
     def _poll_slot(self, now_ns: int) -> Slot | None:
         """What is due; a block that looks like the exchange just made lets another module go first."""
         block = self._due_block(now_ns)
-        if block is not None and self._fence.follows_itself(_read(block), now_ns):
+        if block is not None and self._fence.follows_itself(read_of(block), now_ns):
             block = self._due_block(now_ns, but_not=block.unit) or block
         return None if block is None else self._polled(block, now_ns)
 
@@ -267,7 +292,7 @@ class WireSchedule:
         return self._read_slot(block, Purpose.POLL, now_ns, timeout_ns)
 
     def _read_slot(self, block: RegisterBlock, purpose: Purpose, now_ns: int, timeout_ns: int) -> Slot | None:
-        from_block = Slot(_read(block), purpose, timeout_ns, block=block)
+        from_block = Slot(read_of(block), purpose, timeout_ns, block=block)
         slot = self._fenced(from_block, now_ns)
         if slot is not None and slot.purpose is not Purpose.FENCE:
             self._plan.mark_sent(block, now_ns)
@@ -310,7 +335,8 @@ class WireSchedule:
             self._identify(link, readings)
         if not link.is_identified:
             return None
-        self._roles.apply(readings)
+        if BUTTON_ROLE in self._roles.apply(readings) and self._roles.number(BUTTON_ROLE):
+            self._plan.hasten_block(block, readings.received_ns + PRESSED_PERIOD_NS)
         return readings
 
     def _expedite_motor(self, result: ExchangeResult) -> None:
@@ -372,7 +398,3 @@ class WireSchedule:
         due_ns = min([moment for moment in times if moment is not None] + paused)
         # What is due and cannot go out (a unit that must stay quiet) is looked at again soon, not in a busy loop.
         return due_ns if due_ns > now_ns else now_ns + RECHECK_NS
-
-
-def _read(block: RegisterBlock) -> ReadRegisters:
-    return ReadRegisters(block.unit, block.first, block.count)

@@ -5,7 +5,7 @@ import enum
 from attrs import frozen
 
 from oht50d.core.stop_frames import StopFrame
-from oht50d.model.bus import BusRequest
+from oht50d.model.bus import BusRequest, ReadRegisters
 from oht50d.model.registers import RegisterBlock
 
 
@@ -35,6 +35,11 @@ class Slot:
         return self.purpose is not Purpose.STOP
 
 
+def read_of(block: RegisterBlock) -> ReadRegisters:
+    """The request that reads a block."""
+    return ReadRegisters(block.unit, block.first, block.count)
+
+
 @frozen
 class Idle:
     """Nothing to send before `until_ns`."""
@@ -44,8 +49,13 @@ class Idle:
 
 @frozen(kw_only=True)
 class WireTimes:
-    """Reply time-outs in nanoseconds (DECISIONS, reply time-out)."""
+    """Reply time-outs in nanoseconds (DECISIONS, reply time-out).
 
+    `stop_ns` is for the first attempt of a stop's write: the next actuator does not wait for a silent one (SAFETY.md,
+    Stopping: 10 ms after the earliest time of a reply, which is t3.5).
+    """
+
+    stop_ns: int = 11_750_000
     safety_ns: int
     other_ns: int
     probe_ns: int

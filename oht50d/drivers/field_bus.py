@@ -14,7 +14,7 @@ from attrs import field, frozen
 from oht50d.clock import now_ns
 from oht50d.codec.modbus_pdu import ReplyMismatch
 from oht50d.codec.rtu import ModbusClient, character_ns, encode_request, reply_length, silence_ns
-from oht50d.core.wire_schedule import Idle, Slot, WireSchedule
+from oht50d.core.wire_schedule import Idle, Purpose, Slot, WireSchedule
 from oht50d.drivers.serial_port import SerialPortConfig
 from oht50d.model.bus import BusReply, BusRequest, ExchangeResult, Failure
 from oht50d.model.errors import LinkError, LinkLost, RemoteProtocolError
@@ -25,6 +25,9 @@ from oht50d.model.units import Duration, between, milliseconds
 
 BEGIN_LIMIT_NS = 10_000_000
 """A reply that has not begun this long after its earliest time is not waited for when a stop is pending."""
+
+SEND_LIMIT_NS = 20_000_000
+"""A port that has not taken a frame this long after its last character should be out is stuck."""
 
 GAP_LIMIT_NS = 50_000_000
 """Loop gap beyond which input is thrown away (SAFETY.md, Permits)."""
@@ -99,6 +102,9 @@ class FieldBus:
         self._pending_has_begun = False
         self._pending_rest_ns = 0
         self._may_abandon = False
+        self._pending_kind: StopKind | None = None
+        self._pending_deadline_ns = 0
+        self._permit_ends_ns: int | None = None
         self._line_free_ns = 0
         self._is_dirty = True
         self._must_drain = False
@@ -122,6 +128,9 @@ class FieldBus:
             self._schedule.observe_closed(now_ns())
             self._report_stop()
         elif decision.permit is not None:
+            if self._permit_ends_ns is not None and not self._schedule.sequencer.is_active:
+                self._permit_ends_ns = self._schedule.permit_ends_ns
+                self._bound_by_permit()
             self._wake.set()
 
     def trip(self, kind: StopKind, decision: Decision) -> None:
@@ -136,9 +145,12 @@ class FieldBus:
         return has_changed
 
     def repeat_stop(self) -> None:
-        """Send the frames of the last stop again; one that is under way repeats by itself."""
-        if not self._schedule.sequencer.is_active:
-            self._schedule.sequencer.repeat(now_ns())
+        """Send the frames of the last stop again, and have them read back again."""
+        sequencer = self._schedule.sequencer
+        if sequencer.is_active:
+            sequencer.confirm_again(now_ns())
+        else:
+            sequencer.repeat(now_ns())
         self._hurry()
 
     def discard_input(self) -> None:
@@ -232,12 +244,18 @@ class FieldBus:
         sent_ns = now_ns()
         self._early_frames += sent_ns < self._line_free_ns + self._silence_ns
         self._is_dirty = True
-        await link.send_all(adu)
         ends_ns = sent_ns + len(adu) * self._character_ns
+        with trio.move_on_at((ends_ns + SEND_LIMIT_NS) / 1e9) as sending:
+            await link.send_all(adu)
+        if sending.cancelled_caught:
+            # Whatever it holds back: closing drops it, and the next opening begins with S0.
+            raise LinkLost("the port takes no more bytes", cause="lost", remedy="Check the adapter and its cable.")
         self._pending_begins_ns = ends_ns + self._silence_ns + BEGIN_LIMIT_NS
         self._pending_has_begun = False
         self._pending_rest_ns = reply_length(slot.request) * self._character_ns + self._silence_ns + BEGIN_LIMIT_NS
         self._may_abandon = slot.may_be_abandoned
+        self._permit_ends_ns = self._schedule.permit_ends_ns if slot.may_be_abandoned else None
+        self._pending_kind = self._schedule.sequencer.kind if slot.purpose is Purpose.STOP else None
         deadline_ns = ends_ns + slot.timeout_ns + reply_length(slot.request) * self._character_ns
         reply, failure = await self._receive(link, client, slot.request, deadline_ns)
         self._line_free_ns = max(self._line_free_ns if failure is None else now_ns(), ends_ns)
@@ -250,20 +268,22 @@ class FieldBus:
         """The reply, or why there is none; runs under the scope that a stop may shorten."""
         failure = Failure.SILENT
         with trio.CancelScope(deadline=deadline_ns / 1e9) as scope:
-            self._pending_scope = scope
+            self._pending_scope, self._pending_deadline_ns = scope, deadline_ns
+            self._bound_by_permit()
             try:
                 while True:
                     data = await link.receive_some()
                     self._line_free_ns = now_ns()
-                    self._pending_has_begun = True
                     try:
                         reply = client.receive_data(data)
                     except ReplyMismatch:
+                        # Nothing of what is waited for has begun.
+                        self._pending_has_begun = False
                         failure = Failure.MISMATCH
                         await self._skip_foreign(link, data)
                         client.expect(request)
-                        self._pending_has_begun = False
                         continue
+                    self._note_begun()
                     if reply is not None:
                         # Seen this late, its age is unknown: this process was not running for a while.
                         is_stale = now_ns() - deadline_ns > GAP_LIMIT_NS
@@ -300,13 +320,30 @@ class FieldBus:
         if dropped and is_clean:
             self._unexpected_bytes += dropped
             self._schedule.note_unexpected(self._asked_unit, now_ns())
-        waits = STOP_NOISE_WAITS if self._schedule.sequencer.is_active else MAX_NOISE_WAITS
-        while dropped and waits:
-            waits -= 1
+        waits = 0
+        # Asked in every round: a stop may come while the line is babbling.
+        while dropped and waits < (STOP_NOISE_WAITS if self._schedule.sequencer.is_active else MAX_NOISE_WAITS):
+            waits += 1
             self._line_free_ns = now_ns()
             await self._timer.wait_until_ns(self._line_free_ns + self._silence_ns)
             dropped = link.drain_input()
         self._must_drain = False
+
+    def _note_begun(self) -> None:
+        """The reply has begun: a permit that runs out gives it the time of its characters."""
+        if not self._pending_has_begun:
+            self._pending_has_begun = True
+            self._bound_by_permit()
+
+    def _bound_by_permit(self) -> None:
+        """When the permit runs out the bus owner stops by itself: an exchange that is under way then is not waited for
+        any longer than for any other stop."""
+        if self._pending_scope is None or self._permit_ends_ns is None:
+            return
+        ends_ns = max(self._permit_ends_ns, self._pending_begins_ns)
+        if self._pending_has_begun:
+            ends_ns = max(self._permit_ends_ns, now_ns()) + self._pending_rest_ns
+        self._pending_scope.deadline = min(self._pending_deadline_ns, ends_ns) / 1e9
 
     def _hurry(self) -> None:
         """A stop wants the wire: wake an idle wait, shorten the wait for a reply.
@@ -314,7 +351,9 @@ class FieldBus:
         One that has not begun is not waited for beyond its limit; one that has begun gets the time of its characters.
         """
         self._wake.set()
-        if self._pending_scope is not None and self._may_abandon:
+        kind = self._schedule.sequencer.kind
+        is_harder = self._pending_kind is not None and kind is not None and kind > self._pending_kind
+        if self._pending_scope is not None and (self._may_abandon or is_harder):
             at_ns = now_ns()
             ends_ns = at_ns + self._pending_rest_ns if self._pending_has_begun else max(self._pending_begins_ns, at_ns)
             self._pending_scope.deadline = min(self._pending_scope.deadline, ends_ns / 1e9)

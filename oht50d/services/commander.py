@@ -86,6 +86,7 @@ class CommandDesk:
         self._holds: dict[str, _Hold] = {}
         self._is_stop_persisted = False
         self._button = trio.Event()
+        self._press = Press("")
 
     # -- STOP
 
@@ -177,15 +178,14 @@ class CommandDesk:
         held_ns = now_ns() - hold.pressed_ns
         if not self._config.reset_hold.ns <= held_ns <= MAXIMUM_HOLD_NS:
             raise CommandRejected("INVALID_COMMAND", f"held {held_ns / NS_PER_S:.2f} s", {"field": "hold_id"})
-        if kernel.latch.trips != hold.trips:
-            raise CommandRejected("CONFLICT", "the latch was tripped again while the button was held")
-        return await self._reset_or_say_why_not(actor.name, is_at_vehicle=False)
+        return await self._reset_or_say_why_not(actor.name, hold.trips, is_at_vehicle=False)
 
     def press_button(self, press: Press) -> None:
         """The physical reset button was pressed and let go, or what became of it is not known."""
         if press.refusal:
             self._note("safety.reset.refused", Severity.WARNING, press.refusal, BUTTON_ACTOR)
         else:
+            self._press = press
             self._button.set()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -195,20 +195,22 @@ class CommandDesk:
             await self._button.wait()
             self._button = trio.Event()
             with suppress(CommandRejected):
-                await self._reset_or_say_why_not(BUTTON_ACTOR, is_at_vehicle=True)
+                await self._reset_or_say_why_not(BUTTON_ACTOR, self._press.trips, is_at_vehicle=True)
 
-    async def _reset_or_say_why_not(self, name: str, *, is_at_vehicle: bool) -> Mapping[str, object]:
+    async def _reset_or_say_why_not(self, name: str, known: int, *, is_at_vehicle: bool) -> Mapping[str, object]:
         """The record tells of a refusal too: the row of the reset itself may have been written before it."""
         try:
-            return await self._reset(name, is_at_vehicle=is_at_vehicle)
+            return await self._reset(name, known, is_at_vehicle=is_at_vehicle)
         except CommandRejected as refusal:
             self._note("safety.reset.refused", Severity.WARNING, refusal.message, name)
             raise
 
-    async def _reset(self, name: str, *, is_at_vehicle: bool) -> Mapping[str, object]:
+    async def _reset(self, name: str, known: int, *, is_at_vehicle: bool) -> Mapping[str, object]:
+        """`known` is how often the latch had been tripped when the button went down."""
         kernel, state, wire = self._parts()
+        if kernel.latch.trips != known:
+            raise CommandRejected("CONFLICT", "the robot was stopped again while the reset button was held")
         kernel.check_reset(state.inputs(wire), is_at_vehicle=is_at_vehicle)
-        known = kernel.latch.trips
         held = titles(kernel.latch.causes) or kernel.state.name
         row = self._event("safety.reset", Severity.WARNING, f"RESET was pressed: {held}", name)
         try:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from oht50d.core.stop_frames import StopFrame
-from oht50d.core.stop_sequence import MotionFeedback, StopSequencer
+from oht50d.core.stop_run import MotionFeedback
+from oht50d.core.stop_sequence import StopSequencer
 from oht50d.model.bus import (
     BusReply,
     ExceptionReply,

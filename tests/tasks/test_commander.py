@@ -316,6 +316,26 @@ async def test_a_press_of_the_button_that_does_not_count_is_told_with_its_reason
         assert "was not heard" in control.store.events("safety.reset.refused")[-1].message
 
 
+@pytest.mark.parametrize("cause", ["stop", "chain"])
+async def test_what_stops_the_robot_while_the_reset_button_is_held_is_not_reset_by_it(
+    autojump_clock: MockClock, cause: str
+) -> None:
+    async with running_control() as control:
+        control.set_safety(RESET_BUTTON, 1)
+        await trio.sleep(0.7)
+        if cause == "stop":
+            await control.commander.stop(None, "page")
+        else:
+            control.set_safety(CHAIN, 1)
+            await trio.sleep(0.2)
+            control.set_safety(CHAIN, 0)
+        await trio.sleep(1.5)
+        control.set_safety(RESET_BUTTON, 0)
+        await control.bench.until(lambda: len(control.store.events("safety.reset.refused")) == 1, limit_s=5)
+        assert "stopped again while" in control.store.events("safety.reset.refused")[-1].message
+        assert control.kernel.latch.is_tripped
+
+
 async def test_nothing_is_reset_before_standstill_is_confirmed(autojump_clock: MockClock) -> None:
     async with running_control() as control:
         await control.reset()

@@ -13,6 +13,7 @@ from trio.testing import MockClock
 from oht50d.clock import now_ns
 from oht50d.codec.rtu import encode_request, reply_length
 from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister, WriteRegisters
+from oht50d.model.errors import LinkLost
 from oht50d.model.motion import Cause, CauseCode, Decision, StopKind, StopPhase
 from oht50d.model.registers import BlockReadings
 
@@ -25,6 +26,7 @@ DRIVE_2_GO = WriteRegisters(TRAVEL, 0x0011, (1, 0, 4))
 BRAKE_ON = WriteRegister(SAFETY, 0x0031, 0)
 BRAKE_OFF = WriteRegister(SAFETY, 0x0031, 1)
 POSITION_BLOCK = ReadRegisters(DOCK, 0x0030, 12)
+SAFETY_BLOCK = ReadRegisters(SAFETY, 0x0000, 8)
 VELOCITY = 0x0033
 BEGIN_LIMIT_NS = 10 * MS
 SLACK_NS = 2 * MS
@@ -133,17 +135,19 @@ async def test_a_reply_that_stalls_after_its_first_bytes_does_not_hold_a_stop(au
         assert len(bench.words_of(DOCK, 0x30)) == published
 
 
-async def test_an_exchange_of_a_stop_is_not_given_up_for_another_stop(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("kind", [StopKind.S1, StopKind.S0])
+async def test_an_exchange_of_a_stop_gives_way_to_a_harder_stop_only(autojump_clock: MockClock, kind: StopKind) -> None:
+    """A silent drive holds up nobody for longer than 10 ms after the earliest time of its reply."""
     bench = make_bench()
     async with settled(bench):
         bench.rules.append(lambda request, _: [] if request.unit == TRAVEL else None)
         bench.bus.trip_causes(StopKind.S1, causes())
         ends_ns = await sent_again(bench, DRIVE_1_ZERO)
-        bench.bus.trip_causes(StopKind.S0, causes(CauseCode.CHAIN_OPEN))
+        bench.bus.trip_causes(kind, causes(CauseCode.CHAIN_OPEN))
         sent_ns, frame = await next_sent(bench, ends_ns)
-        assert frame == DRIVE_1_OFF
-        waited_ns = sent_ns - ends_ns - reply_length(DRIVE_1_ZERO) * CHARACTER_NS
-        assert 25 * MS <= waited_ns <= 25 * MS + 2 * SILENCE_NS
+        assert frame == (DRIVE_1_OFF if kind is StopKind.S0 else DRIVE_2_ZERO)
+        allowed_ns = SILENCE_NS + BEGIN_LIMIT_NS + reply_length(DRIVE_1_ZERO) * CHARACTER_NS
+        assert sent_ns - ends_ns <= allowed_ns + 2 * SILENCE_NS
 
 
 async def test_an_idle_wire_sends_the_stop_at_once(autojump_clock: MockClock) -> None:
@@ -356,3 +360,102 @@ async def test_who_wakes_together_with_the_bus_is_heard_before_the_next_frame(au
             tripped_ns = now_ns()
             bench.bus.trip_causes(StopKind.S0, causes())
             assert (await next_sent(bench, tripped_ns - 1))[1] == DRIVE_1_OFF
+
+
+async def test_a_stop_does_not_wait_for_a_reply_because_foreign_bytes_came(autojump_clock: MockClock) -> None:
+    bench = make_bench()
+    async with settled(bench):
+        foreign = bytes((0x66, 3, 2))
+        bench.rules.append(lambda request, _: [(12 * MS, foreign)] if request == POSITION_BLOCK else None)
+        ends_ns = await sent_again(bench, POSITION_BLOCK)
+        await trio.sleep_until((ends_ns + 12 * MS + 10_000) / 1e9)
+        tripped_ns = now_ns()
+        bench.bus.trip_causes(StopKind.S0, causes())
+        sent_ns, frame = await next_sent(bench, tripped_ns)
+        assert frame == DRIVE_1_OFF
+        assert sent_ns - tripped_ns <= BEGIN_LIMIT_NS
+
+
+async def test_a_stop_that_comes_while_the_line_babbles_waits_three_silences(autojump_clock: MockClock) -> None:
+    bench = make_bench()
+    async with settled(bench):
+        bench.rules.append(lambda request, _: [(moment * MS, b"\xff") for moment in range(3, 300)])
+        ends_ns = await sent_again(bench, POSITION_BLOCK)
+        await trio.sleep_until((ends_ns + 80 * MS) / 1e9)
+        tripped_ns = now_ns()
+        bench.bus.trip_causes(StopKind.S0, causes())
+        sent_ns, frame = await next_sent(bench, tripped_ns)
+        assert frame == DRIVE_1_OFF
+        assert sent_ns - tripped_ns <= BEGIN_LIMIT_NS + 5 * SILENCE_NS + reply_length(POSITION_BLOCK) * CHARACTER_NS
+
+
+async def test_a_permit_that_runs_out_during_a_silent_exchange_is_followed_by_its_stop(
+    autojump_clock: MockClock,
+) -> None:
+    bench = make_bench()
+    async with settled(bench):
+        decision = await moving(bench)
+        assert decision.permit is not None
+        bench.rules.append(lambda request, _: [] if request.unit == DOCK else None)
+        await bench.until(lambda: DRIVE_1_ZERO in bench.line.frames_since(decision.permit.expires_ns))
+        sent_ns = bench.line.sent_times(DRIVE_1_ZERO)[-1]
+        assert sent_ns - decision.permit.expires_ns <= BEGIN_LIMIT_NS + 3 * SILENCE_NS
+
+
+async def test_a_port_that_takes_no_more_bytes_is_a_lost_link(autojump_clock: MockClock) -> None:
+    bench = make_bench()
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with settled(bench):
+            bench.line.is_stuck = True
+            began_ns = now_ns()
+            await trio.sleep(1)
+    assert caught.group_contains(LinkLost, match="takes no more bytes", depth=1)
+    assert now_ns() - began_ns < 200 * MS
+
+
+async def test_stop_pressed_again_under_a_stop_sends_its_frames_again_and_waits_for_their_read_back(
+    autojump_clock: MockClock,
+) -> None:
+    bench = make_bench()
+    async with settled(bench):
+        await moving(bench)
+        bench.bus.trip_causes(StopKind.S1, causes())
+        await bench.until(lambda: bench.reports[-1].phase is StopPhase.STOPPING)
+        pressed_ns = now_ns()
+        bench.bus.repeat_stop()
+        report = bench.bus.stop_report
+        assert report is not None
+        assert (report.phase, report.output_zero_ns is not None) == (StopPhase.SENDING, True)
+        await bench.until(lambda: bench.bus.stop_report.phase is StopPhase.STOPPING, limit_s=0.2)
+        assert {DRIVE_1_ZERO, DRIVE_2_ZERO} <= set(bench.line.frames_since(pressed_ns))
+
+
+async def test_a_demand_that_comes_back_during_the_ramp_is_zeroed_at_once(autojump_clock: MockClock) -> None:
+    """A module that restarted, or a second master: the read-back of before says nothing any more."""
+    bench = make_bench()
+    async with settled(bench):
+        await moving(bench)
+        bench.bus.trip_causes(StopKind.S1, causes())
+        await bench.until(lambda: bench.reports[-1].phase is StopPhase.STOPPING)
+        lost_ns = now_ns()
+        bench.modules[TRAVEL].image[0x0003] = 40
+        await bench.until(lambda: DRIVE_1_ZERO in bench.line.frames_since(lost_ns), limit_s=0.2)
+
+
+async def test_with_a_dead_drive_the_brake_comes_first_when_s1_fails_and_the_safety_module_is_still_asked(
+    autojump_clock: MockClock,
+) -> None:
+    bench = make_bench()
+    async with settled(bench):
+        await moving(bench)
+        bench.rules.append(lambda request, _: [] if request.unit == TRAVEL else None)
+        tripped_ns = now_ns()
+        bench.bus.trip_causes(StopKind.S1, causes())
+        await bench.until(lambda: BRAKE_ON in bench.line.frames_since(tripped_ns), limit_s=1)
+        braked_ns = bench.line.sent_times(BRAKE_ON)[-1]
+        assert braked_ns - tripped_ns <= 330 * MS
+        assert not {DRIVE_1_OFF, DRIVE_2_OFF} & set(bench.line.frames_since(tripped_ns)[:-1])
+        await trio.sleep(0.3)
+        asked = [at_ns for at_ns in bench.line.sent_times(SAFETY_BLOCK) if at_ns > tripped_ns]
+        gaps = [later - earlier for earlier, later in pairwise([tripped_ns, *asked])]
+        assert max(gaps) < 120 * MS

@@ -241,9 +241,9 @@ async def test_a_second_of_the_reset_button_is_noticed_when_it_is_let_go(autojum
                 await trio.sleep(0.1)
 
         await hold(0.9)
-        assert "let go after 0." in presses.pop().refusal
+        assert "seen pressed for 0." in presses.pop().refusal
         await hold(1.1)
-        assert presses == [Press("")]
+        assert presses == [Press("", 1)]
         it.guardian.accept_block(it.reply(SAFETY, 0x20, digital_input_4=0))
         await hold(11)
         assert "stuck" in presses[-1].refusal

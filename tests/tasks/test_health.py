@@ -72,10 +72,10 @@ async def test_a_wedged_wire_is_not_petted(autojump_clock: MockClock, monkeypatc
         await trio.sleep(1)
         released = trio.Event()
 
-        async def wedge(_data: bytes) -> None:
+        async def wedge(_deadline_ns: int) -> None:
             await released.wait()
 
-        monkeypatch.setattr(control.bench.line, "send_all", wedge)
+        monkeypatch.setattr(control.bench.bus._timer, "wait_until_ns", wedge)
         wedged_ns = now_ns()
         await trio.sleep(5)
         assert manager.pets_since(wedged_ns + 400 * MS) == 0

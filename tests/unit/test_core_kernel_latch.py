@@ -23,7 +23,6 @@ from kernel_inputs import at, lost
 
 from oht50d.core.inputs import ModuleInput
 from oht50d.core.jog import LeaseState
-from oht50d.core.reset_button import Press
 from oht50d.core.safety_kernel import SafetyKernel
 from oht50d.model.errors import CommandRejected
 from oht50d.model.motion import CauseCode, Decision, MachineState, StopKind, StopPhase
@@ -363,7 +362,8 @@ def hold(bench: KernelBench, levels: list[tuple[int, Any]]) -> int:
     for milliseconds, level in levels:
         for _ in range(milliseconds // 10):
             bench.now_ns += 10 * MS
-            acted += bench.kernel.observe_button(bench.inputs(reset_button=level), bench.now_ns) == Press("")
+            press = bench.kernel.observe_button(bench.inputs(reset_button=level), bench.now_ns)
+            acted += press is not None and not press.refusal
     return acted
 
 
@@ -381,3 +381,35 @@ def test_a_level_that_is_not_known_breaks_the_hold() -> None:
     stale = reading(1, START_NS + 100 * MS)
     assert hold(KernelBench(), [(20, UP), (100, DOWN), (2 * S // MS, stale), (20, UP)]) == 0
     assert hold(KernelBench(), [(20, UP), (1100, at(1, is_usable=False)), (20, UP)]) == 0
+
+
+# -- what a stop that is under way must still notice
+
+
+@pytest.mark.parametrize("kind", [S1, S2])
+def test_rolling_back_during_a_ramp_is_an_s0(kind: StopKind) -> None:
+    """The stop has let go of the drives' direction; the carriage must not go the other way all the same."""
+    bench = moving()
+    report = stop_report(
+        number=2, kind=kind, phase=StopPhase.STOPPING, causes=(cause(C.ZONE_STOP),), standstill_ns=None
+    )
+    bench.changes |= {
+        "is_energised": False, "commanded_direction": 0, "stop": report, "is_stop_active": True, "is_stop_judged": True,
+        "velocity": at(-60),
+    }  # fmt: skip
+    bench.step()
+    decision = bench.step()
+    assert (decision.stop, bench.state()) == (S0, MachineState.ESTOP)
+    assert "wrong_way" in codes(decision.stop_causes)
+
+
+def test_a_latched_cause_that_goes_and_comes_back_trips_again() -> None:
+    """Or a reset begun in between would wipe it out."""
+    bench = KernelBench()
+    bench.step(chain=at(1))
+    trips = bench.kernel.latch.trips
+    bench.step(chain=at(1))
+    assert bench.kernel.latch.trips == trips, "it is the same opening"
+    bench.step()
+    bench.step(chain=at(1))
+    assert bench.kernel.latch.trips == trips + 1

@@ -257,7 +257,7 @@ def test_no_velocity_is_judged_as_missing_evidence_not_as_speed() -> None:
 )  # fmt: skip
 def test_wrong_way(velocity: float | None, direction: int, expected: bool) -> None:
     measured = None if velocity is None else reading(velocity, NOW, raw=0)
-    assert is_wrong_way(good_inputs(NOW, velocity=measured, commanded_direction=direction), 30.0) is expected
+    assert is_wrong_way(good_inputs(NOW, velocity=measured), direction, 30.0) is expected
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from oht50d.core.motion_gate import MotionGate
 from oht50d.core.poll_plan import plan_blocks
 from oht50d.core.role_table import RoleTable
 from oht50d.core.safety_config import DriveMode
-from oht50d.core.stop_sequence import MotionFeedback
+from oht50d.core.stop_run import MotionFeedback
 from oht50d.core.wire_feedback import are_drives_prepared, motion_feedback, residual_words
 from oht50d.model.bus import ExchangeResult, WriteRegister, WriteReply
 from oht50d.model.units import Duration

@@ -290,3 +290,15 @@ def test_an_idle_wire_never_spins() -> None:
         bench.one()
         steps += 1
     assert steps < 2000
+
+
+def test_a_pressed_reset_button_is_read_twenty_times_a_second() -> None:
+    bench = WireBench().settle()
+    bench.run(1000)
+    inputs = [at for at, slot in bench.sent if slot.block is not None and slot.block.poll is PollClass.INPUTS]
+    rest = len(inputs)
+    bench.slaves.words[SAFETY, 0x0024] = 1
+    bench.run(1000)
+    pressed = [at for at, slot in bench.sent if slot.block is not None and slot.block.poll is PollClass.INPUTS]
+    assert rest <= 10
+    assert 14 <= len(pressed) - rest <= 21
