@@ -322,12 +322,18 @@ class FieldBus:
             self._schedule.note_unexpected(self._asked_unit, now_ns())
         waits = 0
         # Asked in every round: a stop may come while the line is babbling.
-        while dropped and waits < (STOP_NOISE_WAITS if self._schedule.sequencer.is_active else MAX_NOISE_WAITS):
+        while dropped and waits < (STOP_NOISE_WAITS if self._is_stop_due else MAX_NOISE_WAITS):
             waits += 1
             self._line_free_ns = now_ns()
             await self._timer.wait_until_ns(self._line_free_ns + self._silence_ns)
             dropped = link.drain_input()
         self._must_drain = False
+
+    @property
+    def _is_stop_due(self) -> bool:
+        """A stop is under way, or the permit of energised drives has run out."""
+        ends_ns = self._schedule.permit_ends_ns
+        return self._schedule.sequencer.is_active or (ends_ns is not None and ends_ns <= now_ns())
 
     def _note_begun(self) -> None:
         """The reply has begun: a permit that runs out gives it the time of its characters."""
