@@ -305,10 +305,10 @@ class House:
     def _note_wire_defect(self, error: BaseException) -> None:
         self._trip_crash(f"field bus: {error!r}")
 
-    def _pet_reopening(self) -> None:
-        """While the port is closed the reopening loop vouches for the process (SAFETY, Permits)."""
+    def _pet_reopening(self, problem: BaseException | None) -> None:
+        """While the port is closed the reopening loop vouches for the process (SAFETY, Permits), if a wait can help."""
         if self._health is not None and not self._stop_requested.is_set():
-            self._health.note_reopening()
+            self._health.note_reopening(problem)
 
     def _announce(self, rooms: Rooms) -> None:
         words = "SIMULATED" if rooms.config.is_simulated else "ready"
