@@ -8,7 +8,6 @@ the wire's scope is cancelled last, then the spool is closed.
 import gc
 import logging
 import socket
-import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -33,6 +32,7 @@ from oht50d.app.simulated_robot import (
     choose_site,
     ensure_simulation_user,
     run_simulator,
+    show_page,
 )
 from oht50d.app.simulation_pace import SimulationPace
 from oht50d.app.supervisor import RestartPolicy, Supervised
@@ -314,13 +314,10 @@ class House:
         words = "SIMULATED" if rooms.config.is_simulated else "ready"
         self._notifier.ready(f"{rooms.kernel.state.name}: {words}")
         self._is_announced.set()
-        _log.info("serving on port %d", self.port, extra={"event": "daemon.ready", "boot_id": rooms.boot_id})
         if self._site is not None:
             token = rooms.one_time.issue(Account(SIMULATION_USER, Role.OPERATOR, is_active=True))
-            print(f"\n  SIMULATED robot, page: http://127.0.0.1:{self.port}/", flush=True)
-            print(f"  sign in once with:    http://127.0.0.1:{self.port}/#sign-in={token}", flush=True)
-            hands = f"{sys.executable} -m oht50d.sim.remote {self._site.directory}"
-            print(f"  hands at the vehicle: {hands} reset|estop|release|box|clear\n", flush=True)
+            show_page(self._site, self.port, token)
+        _log.info("serving on port %d", self.port, extra={"event": "daemon.ready", "boot_id": rooms.boot_id})
 
     async def reload(self) -> None:
         """SIGHUP: check the files again, apply what can be applied, say what needs a restart.
