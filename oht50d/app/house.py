@@ -22,6 +22,7 @@ from oht50d.app.health import HealthDesk
 from oht50d.app.last_gasp import start_last_gasp
 from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import shipped_config_dir
+from oht50d.app.preparation import listen
 from oht50d.app.reload import ReloadDesk, ReloadReport
 from oht50d.app.rooms import UNCLEAN_END, Rooms, build_rooms, new_boot_id, spool_config
 from oht50d.app.simulated_robot import (
@@ -152,9 +153,9 @@ class House:
 
     def _open_listeners(self) -> None:
         web = self.config.web
-        self.listener = open_listener(web.host, web.port)
+        self.listener = listen(open_listener, web.host, web.port)
         if web.metrics_port is not None:
-            self._metrics_listener = open_listener(web.host, web.metrics_port)
+            self._metrics_listener = listen(open_listener, web.host, web.metrics_port)
 
     async def _load_web(self, ports: WebPorts) -> None:
         """In a thread beside the first stop on the bus: these imports take as long as all before them."""

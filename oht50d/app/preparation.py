@@ -6,8 +6,9 @@ keeps nothing. No state: the caller owns the lock and the log.
 
 import logging
 import os
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from oht50d.app.logging_setup import LogWriter, log_file_trouble, setup_logging
 from oht50d.drivers.http_listener import bind_listener
 from oht50d.drivers.lock_file import LockHeld, take_lock, try_lock
 from oht50d.drivers.secrets import SigningKey, find_signing_key, load_signing_key
-from oht50d.model.errors import LinkError, StoreError
+from oht50d.model.errors import ConfigError, LinkError, StoreError
 
 _log = logging.getLogger(__name__)
 
@@ -152,10 +153,21 @@ def _credentials_dir() -> Path | None:
     return None if directory is None else Path(directory)
 
 
+def listen(make: Callable[[str, int], socket.socket], host: str, port: int) -> socket.socket:
+    """What `make` (a function of `http_listener`) returns; a host that can never be one raises ConfigError."""
+    try:
+        return make(host, port)
+    except LinkError as problem:
+        if problem.cause != "config":
+            raise
+        expected = "an IP address of this computer, or a name that it knows"
+        raise ConfigError("web.host", str(problem), expected=expected, found=repr(host)) from problem
+
+
 def try_listeners(config: Config) -> tuple[str, ...]:
-    """A line on each address that the daemon would listen on. Raises LinkError as a start does."""
+    """A line on each address that the daemon would listen on. Raises ConfigError and LinkError as a start does."""
     web = config.web
     ports = (web.port,) if web.metrics_port is None else (web.port, web.metrics_port)
     for port in ports:
-        bind_listener(web.host, port).close()
+        listen(bind_listener, web.host, port).close()
     return tuple(f"{web.host}:{port} is free" if port else f"{web.host}: the system chooses a port" for port in ports)
