@@ -7,6 +7,7 @@ keeps nothing. No state: the caller owns the lock and the log.
 import logging
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -125,9 +126,23 @@ def check_log_place(loaded: LoadedConfig) -> str:
         return ""
     if not file.parent.is_dir():
         raise loaded.refusal("log.file", "its directory is not there", expected=f"a directory {file.parent}")
-    if file.is_dir():
-        raise loaded.refusal("log.file", "a directory", expected="a file", found=str(file))
+    kind = _kind_of(file)
+    if kind:
+        raise loaded.refusal("log.file", "not a regular file", expected="a regular file", found=f"{kind} {file}")
     return log_file_trouble(loaded.config.log)
+
+
+def _kind_of(file: Path) -> str:
+    """What `file` is, in words; empty for a regular file, and for one that is not there or cannot be seen."""
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        return ""
+    if stat.S_ISREG(mode):
+        return ""
+    return {stat.S_IFDIR: "the directory", stat.S_IFIFO: "the FIFO", stat.S_IFSOCK: "the socket"}.get(
+        stat.S_IFMT(mode), "the device"
+    )
 
 
 def signing_key(config: Config) -> bytes:
