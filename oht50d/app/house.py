@@ -280,10 +280,12 @@ class House:
         with trio.move_on_after(STOP_LIMIT_S):
             await self._standstill(rooms)
         report = rooms.bus.stop_report
-        phase = "none" if report is None else report.phase.value
-        if rooms.bus.status.opened_ns is not None and (report is None or report.phase is not StopPhase.STANDSTILL):
+        was_open = rooms.bus.status.opened_ns is not None
+        phase = "none" if report is None or not was_open else report.phase.value
+        if was_open and (report is None or report.phase is not StopPhase.STANDSTILL):
             self._exit_code = self._exit_code or ExitCode.IO
-        _log.warning("last stop: %s", phase, extra={"event": "stop.last", "phase": phase})
+        words = phase if was_open else "no port was ever open, nothing was sent"
+        _log.warning("last stop: %s", words, extra={"event": "stop.last", "phase": phase})
         self._control_scope.cancel()
         wire_scope.cancel()
 

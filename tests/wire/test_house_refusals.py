@@ -216,6 +216,15 @@ def test_a_second_instance_does_not_disturb_the_first(site: Path) -> None:
         assert first.returncode == 0
 
 
+def test_a_port_that_never_opened_has_nothing_to_confirm(site: Path) -> None:
+    with daemon(site) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0
+    (last,) = [json.loads(line) for line in output.splitlines() if '"stop.last"' in line]
+    assert (last["message"], last["phase"]) == ("last stop: no port was ever open, nothing was sent", "none")
+
+
 def events(site: Path) -> list[str]:
     with closing(sqlite3.connect(site / "state" / "spool.db")) as memory:
         return [str(row[0]) for row in memory.execute("SELECT message FROM events WHERE kind = 'robot.started'")]
