@@ -94,9 +94,14 @@ BROKEN: dict[str, tuple[str, tuple[str, ...]]] = {
             "did you mean 'travel_motor.toml'?",
         ),
     ),
+    "no map": ("[bus]\nmaps = []\n", (":15:", "bus.maps", "no register map", "expected the map of", "found []")),
+    "a map twice": (
+        "[bus]\nmaps = ['power.toml', 'safety.toml', 'travel_motor.toml', 'dock.toml', 'power.toml']\n",
+        (":15:", "bus.maps", "twice", "expected each map once", "power.toml twice"),
+    ),
     "a map too few": (
         "[bus]\nmaps = ['power.toml', 'safety.toml', 'dock.toml']\n",
-        (":15:", "bus.maps", "travel", "exactly one"),
+        (":15:", "bus.maps", "travel", "exactly one", "found none"),
     ),
 }
 
