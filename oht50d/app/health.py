@@ -46,7 +46,7 @@ class HealthDesk:
         if wire.is_open and lateness_ns < LATE_STEP_NS and at_ns - self._adopted[1] < ADOPTION_LIMIT_NS:
             self._pet(at_ns)
 
-    def note_reopening(self, problem: BaseException | None = None) -> None:
+    def note_reopening(self, problem: BaseException | None) -> None:
         """The port is closed and its reopening loop is alive; the guardian must be alive as well.
 
         Not petted where `problem` is this process's own lack of resources: only its end and the safe-stop program help.

@@ -110,7 +110,7 @@ async def test_a_dead_guardian_is_neither_petted_nor_live(
         control.guardian.on_step = lambda _decision, _lateness_ns: None
         for _ in range(10):
             await trio.sleep(0.5)
-            desk.note_reopening()
+            desk.note_reopening(None)
         # The reopening loop vouches for a guardian that stepped within the last second, no longer.
         assert manager.pets_since(dead_ns + 1000 * MS) == 0
         assert not desk.view().is_live
