@@ -132,9 +132,11 @@ def _obey(
 
 
 def _run(loaded: "LoadedConfig", load_again: "Callable[[], LoadedConfig]", simulator: EarlySimulator | None) -> int:
+    from oht50d.app.open_files import raise_file_limit
     from oht50d.app.preparation import prepared
     from oht50d.app.reload import Reloader
 
+    raise_file_limit()
     with prepared(loaded) as writer:
         reloader = Reloader(loaded, load_again, writer)
         return _run_house(loaded, reloader.reload, simulator)

@@ -7,6 +7,7 @@ from oht50d.app.simulation_pace import REMEDY, SimulationPace
 from oht50d.clock import NS_PER_S, now_ns
 from oht50d.core.failsafes import FAILSAFES
 from oht50d.drivers.systemd import Notifier, watchdog_period
+from oht50d.model.errors import LinkError
 from oht50d.model.lidar import LidarLinkState
 from oht50d.model.motion import Decision
 from oht50d.model.snapshot import ModuleStatus
@@ -45,9 +46,14 @@ class HealthDesk:
         if wire.is_open and lateness_ns < LATE_STEP_NS and at_ns - self._adopted[1] < ADOPTION_LIMIT_NS:
             self._pet(at_ns)
 
-    def note_reopening(self) -> None:
-        """The port is closed and its reopening loop is alive; the guardian must be alive as well."""
+    def note_reopening(self, problem: BaseException | None) -> None:
+        """The port is closed and its reopening loop is alive; the guardian must be alive as well.
+
+        Not petted where `problem` is this process's own lack of resources: only its end and the safe-stop program help.
+        """
         at_ns = now_ns()
+        if isinstance(problem, LinkError) and problem.cause == "resources":
+            return
         if at_ns - self._stepped_ns < LIVE_LIMIT_NS:
             self._pet(at_ns)
 

@@ -8,7 +8,6 @@ the wire's scope is cancelled last, then the spool is closed.
 import gc
 import logging
 import socket
-import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from oht50d.app.health import HealthDesk
 from oht50d.app.last_gasp import start_last_gasp
 from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import shipped_config_dir
+from oht50d.app.preparation import listen
 from oht50d.app.reload import ReloadDesk, ReloadReport
 from oht50d.app.rooms import UNCLEAN_END, Rooms, build_rooms, new_boot_id, spool_config
 from oht50d.app.simulated_robot import (
@@ -33,6 +33,7 @@ from oht50d.app.simulated_robot import (
     choose_site,
     ensure_simulation_user,
     run_simulator,
+    show_page,
 )
 from oht50d.app.simulation_pace import SimulationPace
 from oht50d.app.supervisor import RestartPolicy, Supervised
@@ -152,9 +153,9 @@ class House:
 
     def _open_listeners(self) -> None:
         web = self.config.web
-        self.listener = open_listener(web.host, web.port)
+        self.listener = listen(open_listener, web.host, web.port)
         if web.metrics_port is not None:
-            self._metrics_listener = open_listener(web.host, web.metrics_port)
+            self._metrics_listener = listen(open_listener, web.host, web.metrics_port)
 
     async def _load_web(self, ports: WebPorts) -> None:
         """In a thread beside the first stop on the bus: these imports take as long as all before them."""
@@ -279,10 +280,12 @@ class House:
         with trio.move_on_after(STOP_LIMIT_S):
             await self._standstill(rooms)
         report = rooms.bus.stop_report
-        phase = "none" if report is None else report.phase.value
-        if rooms.bus.status.opened_ns is not None and (report is None or report.phase is not StopPhase.STANDSTILL):
+        was_open = rooms.bus.status.opened_ns is not None
+        phase = "none" if report is None or not was_open else report.phase.value
+        if was_open and (report is None or report.phase is not StopPhase.STANDSTILL):
             self._exit_code = self._exit_code or ExitCode.IO
-        _log.warning("last stop: %s", phase, extra={"event": "stop.last", "phase": phase})
+        words = phase if was_open else "no port was ever open, nothing was sent"
+        _log.warning("last stop: %s", words, extra={"event": "stop.last", "phase": phase})
         self._control_scope.cancel()
         wire_scope.cancel()
 
@@ -305,22 +308,19 @@ class House:
     def _note_wire_defect(self, error: BaseException) -> None:
         self._trip_crash(f"field bus: {error!r}")
 
-    def _pet_reopening(self) -> None:
-        """While the port is closed the reopening loop vouches for the process (SAFETY, Permits)."""
+    def _pet_reopening(self, problem: BaseException | None) -> None:
+        """While the port is closed the reopening loop vouches for the process (SAFETY, Permits), if a wait can help."""
         if self._health is not None and not self._stop_requested.is_set():
-            self._health.note_reopening()
+            self._health.note_reopening(problem)
 
     def _announce(self, rooms: Rooms) -> None:
         words = "SIMULATED" if rooms.config.is_simulated else "ready"
         self._notifier.ready(f"{rooms.kernel.state.name}: {words}")
         self._is_announced.set()
-        _log.info("serving on port %d", self.port, extra={"event": "daemon.ready", "boot_id": rooms.boot_id})
         if self._site is not None:
             token = rooms.one_time.issue(Account(SIMULATION_USER, Role.OPERATOR, is_active=True))
-            print(f"\n  SIMULATED robot, page: http://127.0.0.1:{self.port}/", flush=True)
-            print(f"  sign in once with:    http://127.0.0.1:{self.port}/#sign-in={token}", flush=True)
-            hands = f"{sys.executable} -m oht50d.sim.remote {self._site.directory}"
-            print(f"  hands at the vehicle: {hands} reset|estop|release|box|clear\n", flush=True)
+            show_page(self._site, self.port, token)
+        _log.info("serving on port %d", self.port, extra={"event": "daemon.ready", "boot_id": rooms.boot_id})
 
     async def reload(self) -> None:
         """SIGHUP: check the files again, apply what can be applied, say what needs a restart.

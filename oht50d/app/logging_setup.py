@@ -7,11 +7,13 @@ callers only append to a queue; when it is full the newest record is dropped and
 import atexit
 import copy
 import errno
+import io
 import logging
 import logging.handlers
 import os
 import queue
 import socket
+import stat
 import sys
 import threading
 import time
@@ -217,8 +219,27 @@ def _stderr_handler(config: LogConfig) -> logging.Handler:
     return lines
 
 
+def _open_log(path: str | Path, flags: int = 0) -> int:
+    """A descriptor that appends to a regular file; raises OSError for anything else and never waits.
+
+    Opening a FIFO or a device could wait for ever, and writing to it as well.
+    """
+    opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o666)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return opened
+
+
+class _LogFileHandler(logging.handlers.RotatingFileHandler):
+    """Also after a rotation the file may be swapped for something else."""
+
+    def _open(self) -> io.TextIOWrapper:
+        return os.fdopen(_open_log(self.baseFilename, os.O_CREAT), "a", encoding="utf-8")
+
+
 def _file_handler(config: LogConfig) -> logging.Handler:
-    handler = logging.handlers.RotatingFileHandler(
+    handler = _LogFileHandler(
         config.file, maxBytes=config.file_bytes, backupCount=config.file_count - 1, encoding="utf-8"
     )
     handler.setFormatter(JsonFormatter())
@@ -232,7 +253,7 @@ def log_file_trouble(config: LogConfig) -> str:
         return ""
     try:
         if path.exists():
-            path.open("ab").close()
+            os.close(_open_log(path))
         elif not os.access(path.parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES) if path.parent.is_dir() else "no directory")
     except OSError as error:

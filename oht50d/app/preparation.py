@@ -6,8 +6,10 @@ keeps nothing. No state: the caller owns the lock and the log.
 
 import logging
 import os
+import socket
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from oht50d.app.logging_setup import LogWriter, log_file_trouble, setup_logging
 from oht50d.drivers.http_listener import bind_listener
 from oht50d.drivers.lock_file import LockHeld, take_lock, try_lock
 from oht50d.drivers.secrets import SigningKey, find_signing_key, load_signing_key
-from oht50d.model.errors import LinkError, StoreError
+from oht50d.model.errors import ConfigError, LinkError, StoreError
 
 _log = logging.getLogger(__name__)
 
@@ -124,9 +126,23 @@ def check_log_place(loaded: LoadedConfig) -> str:
         return ""
     if not file.parent.is_dir():
         raise loaded.refusal("log.file", "its directory is not there", expected=f"a directory {file.parent}")
-    if file.is_dir():
-        raise loaded.refusal("log.file", "a directory", expected="a file", found=str(file))
+    kind = _kind_of(file)
+    if kind:
+        raise loaded.refusal("log.file", "not a regular file", expected="a regular file", found=f"{kind} {file}")
     return log_file_trouble(loaded.config.log)
+
+
+def _kind_of(file: Path) -> str:
+    """What `file` is, in words; empty for a regular file, and for one that is not there or cannot be seen."""
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        return ""
+    if stat.S_ISREG(mode):
+        return ""
+    return {stat.S_IFDIR: "the directory", stat.S_IFIFO: "the FIFO", stat.S_IFSOCK: "the socket"}.get(
+        stat.S_IFMT(mode), "the device"
+    )
 
 
 def signing_key(config: Config) -> bytes:
@@ -152,10 +168,21 @@ def _credentials_dir() -> Path | None:
     return None if directory is None else Path(directory)
 
 
+def listen(make: Callable[[str, int], socket.socket], host: str, port: int) -> socket.socket:
+    """What `make` (a function of `http_listener`) returns; a host that can never be one raises ConfigError."""
+    try:
+        return make(host, port)
+    except LinkError as problem:
+        if problem.cause != "config":
+            raise
+        expected = "an IP address of this computer, or a name that it knows"
+        raise ConfigError("web.host", str(problem), expected=expected, found=repr(host)) from problem
+
+
 def try_listeners(config: Config) -> tuple[str, ...]:
-    """A line on each address that the daemon would listen on. Raises LinkError as a start does."""
+    """A line on each address that the daemon would listen on. Raises ConfigError and LinkError as a start does."""
     web = config.web
     ports = (web.port,) if web.metrics_port is None else (web.port, web.metrics_port)
     for port in ports:
-        bind_listener(web.host, port).close()
+        listen(bind_listener, web.host, port).close()
     return tuple(f"{web.host}:{port} is free" if port else f"{web.host}: the system chooses a port" for port in ports)

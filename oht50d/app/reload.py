@@ -5,6 +5,7 @@ RELOADING=1 with MONOTONIC_USEC for every SIGHUP, then READY=1 (sd_notify(3); sy
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 
 import trio
@@ -18,6 +19,8 @@ from oht50d.drivers.systemd import Notifier
 from oht50d.model.errors import ConfigError
 
 _log = logging.getLogger(__name__)
+LIMIT_S = 10.0
+"""How long a reload may take, of which reading a few files is milliseconds: a medium may hang."""
 _LIVE = "log."
 """Settings with this beginning take effect at once; all others at the next start."""
 
@@ -32,20 +35,25 @@ class ReloadReport:
 
 
 class Reloader:
-    """Applies what can be applied while the robot is watched; call `reload` from one thread at a time."""
+    """Applies what can be applied while the robot is watched; the newest call of `reload` is the one that counts."""
 
     def __init__(self, running: LoadedConfig, load_again: Callable[[], LoadedConfig], writer: LogWriter) -> None:
         self._load_again = load_again
         self._writer = writer
         self._in_force = _flat(unstructure(running.config))
+        self._calls = 0
 
     def reload(self) -> ReloadReport:
         """Read, apply, report; blocking (files), never raises ConfigError: a broken file changes nothing."""
+        self._calls += 1
+        number, began_s = self._calls, time.monotonic()
         try:
             loaded = self._load_again()
             check_log_place(loaded)
         except ConfigError as problem:
             return ReloadReport(refusal=problem)
+        if number != self._calls or time.monotonic() - began_s > LIMIT_S:
+            return ReloadReport(("given up",))  # nobody waits for it any more: what it has read is old
         wanted = _flat(unstructure(loaded.config))
         lines = tuple(_differences(self._in_force, wanted))
         # Also without a change: a log file that was moved away by logrotate is opened anew.
@@ -92,8 +100,14 @@ class ReloadDesk:
             return
         async with self._one_at_a_time:
             self._notifier.reloading()
+            # A limiter of its own: threads that never end must not use up those of the rest of the daemon.
+            alone = trio.CapacityLimiter(1)
             try:
-                _tell(await trio.to_thread.run_sync(self._reload, abandon_on_cancel=True))
+                with trio.move_on_after(LIMIT_S) as limit:
+                    _tell(await trio.to_thread.run_sync(self._reload, abandon_on_cancel=True, limiter=alone))
+                if limit.cancelled_caught:
+                    words = "the reload did not end within %.0f s and is given up, the running configuration stays"
+                    _log.warning(words, LIMIT_S, extra={"event": "daemon.reload"})
             except Exception:  # noqa: BLE001 - a reload must never be the end of the watch over a robot
                 words = "the reload failed, the running configuration stays"
                 _log.error(words, exc_info=True, extra={"event": "daemon.reload"})

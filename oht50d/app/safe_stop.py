@@ -4,6 +4,7 @@ It is short, has no tasks and no state, and tries for a bounded time: the daemon
 """
 
 import sys
+import termios
 import time
 
 import serial
@@ -53,13 +54,16 @@ def _open(name: str, baud: int) -> serial.Serial:
 
 
 def _send(port: serial.Serial, frame: BusRequest, baud: int) -> bool:
-    """One frame, a few tries; True if it was echoed."""
+    """One frame, a few tries; True if it was echoed. An error of the port never keeps a later frame from its tries."""
     for _ in range(TRIES):
         time.sleep(max(silence_ns(baud) / 1e9, 0.002))
-        port.reset_input_buffer()
-        port.write(encode_request(frame))
-        if _is_echoed(port, frame):
-            return True
+        try:
+            port.reset_input_buffer()
+            port.write(encode_request(frame))
+            if _is_echoed(port, frame):
+                return True
+        except (OSError, termios.error):  # a SerialException is an OSError; termios.error is none
+            continue
     return False
 
 

@@ -7,6 +7,7 @@ would have written (brake wiring, drive map) comes from the scenario.
 import json
 import os
 import secrets
+import sys
 from pathlib import Path
 
 import trio
@@ -66,6 +67,21 @@ async def ensure_simulation_user(accounts: UserStore) -> None:
     """The account behind the one-time link: its password is random and nobody is told."""
     if await accounts.get(SIMULATION_USER) is None:
         await accounts.add(SIMULATION_USER, secrets.token_urlsafe(32), Role.OPERATOR)
+
+
+def show_page(site: SimulatedSite, port: int, token: str) -> None:
+    """Tell the user of the terminal where the page is.
+
+    In one write: the thread of the log may write to the same file at any time, and must not come in between.
+    """
+    address = f"http://127.0.0.1:{port}/"
+    hands = f"{sys.executable} -m oht50d.sim.remote {site.directory}"
+    sys.stdout.write(
+        f"\n  SIMULATED robot, page: {address}\n"
+        f"  sign in once with:    {address}#sign-in={token}\n"
+        f"  hands at the vehicle: {hands} reset|estop|release|box|clear\n\n"
+    )
+    sys.stdout.flush()
 
 
 async def run_simulator(

@@ -41,13 +41,14 @@ class Supervised:
         policy: RestartPolicy,
         *,
         on_defect: Callable[[BaseException], None] = lambda _error: None,
-        on_pause: Callable[[], None] = lambda: None,
+        on_pause: Callable[[BaseException | None], None] = lambda _problem: None,
     ) -> None:
         self._name = name
         self._run = run
         self._policy = policy
         self._on_defect = on_defect
         self._on_pause = on_pause
+        self._ended_by: BaseException | None = None
         self._attempt = 0
         self._began_ns = 0
         self._defects: list[int] = []
@@ -58,14 +59,16 @@ class Supervised:
         """For ever; cancellation ends it. Raises the defect that was one too many."""
         task_status.started()
         while True:
-            self._began_ns = now_ns()
+            self._began_ns, self._ended_by = now_ns(), None
             try:
                 await self._run()
                 self._tell("ended by itself")
             except* LinkError as group:
-                self._tell(str(first_leaf(group)), first_leaf(group))
+                self._ended_by = first_leaf(group)
+                self._tell(str(self._ended_by), self._ended_by)
             except* Exception as group:  # noqa: BLE001 - every defect: counted, and raised beyond the budget
-                self._note_defect(first_leaf(group))
+                self._ended_by = first_leaf(group)
+                self._note_defect(self._ended_by)
             if self._has_settled:
                 self._attempt = 0
             await self._pause(self._policy.delay_s(self._attempt))
@@ -77,10 +80,10 @@ class Supervised:
         return now_ns() - self._began_ns > self._policy.settled_s * 1e9
 
     async def _pause(self, delay_s: float) -> None:
-        """Sleep in slices, so that whoever vouches for this loop can be told that it lives."""
+        """Sleep in slices; whoever vouches for this loop is told that it lives, and what ended its last run."""
         ends_ns = now_ns() + round(delay_s * 1e9)
         while (left_ns := ends_ns - now_ns()) > 0:
-            self._on_pause()
+            self._on_pause(self._ended_by)
             await trio.sleep(min(left_ns / 1e9, 0.5))
 
     def _note_defect(self, error: BaseException) -> None:

@@ -100,7 +100,8 @@ def find_actuators(maps: Iterable[ModuleMap], *, released_word: int | None) -> A
 def _only(maps: tuple[ModuleMap, ...], kind: ModuleKind) -> ModuleMap:
     found = [module for module in maps if module.kind is kind]
     if len(found) != 1:
-        raise ConfigError("bus.maps", f"{len(found)} maps of kind {kind.value}", expected="exactly one")
+        titles = ", ".join(repr(module.title) for module in found) or "none"
+        raise ConfigError("bus.maps", f"{len(found)} maps of kind {kind.value}", expected="exactly one", found=titles)
     return found[0]
 
 

@@ -19,9 +19,16 @@ REQUIRED_ROLES: Mapping[ModuleKind, tuple[str, ...]] = {
 
 
 def check_map_set(maps: Sequence[tuple[str, ModuleMap]]) -> None:
-    """Raises ConfigError for a shared bus address or a missing role; each map comes with its file's name."""
+    """Raises ConfigError for no map, one map twice, a shared bus address or a missing role.
+
+    Each map comes with its file's name. What is wrong with the list itself is told of the setting `bus.maps`.
+    """
+    if not maps:
+        raise ConfigError("bus.maps", "no register map", expected="the map of each module", found="[]")
     files: dict[int, str] = {}
     for file, module in maps:
+        if files.get(module.address) == file:
+            raise ConfigError("bus.maps", "one map is named twice", expected="each map once", found=f"{file} twice")
         if module.address in files:
             why = f"the address is taken by {files[module.address]}"
             raise ConfigError("address", why, file=file, expected="one of its own", found=f"{module.address:#04x}")

@@ -5,6 +5,7 @@ connection open.
 """
 
 import errno
+import re
 import socket
 
 from oht50d.model.errors import LinkError
@@ -12,6 +13,8 @@ from oht50d.model.units import Duration
 
 USER_TIMEOUT = Duration.parse("4s")
 BACKLOG = 128
+_CAUSES = {errno.EADDRINUSE: "in_use", errno.EACCES: "permission", errno.EADDRNOTAVAIL: "absent"}
+_NUMBERS = re.compile(r"[0-9.]+")
 
 
 def open_listener(host: str, port: int) -> socket.socket:
@@ -26,7 +29,11 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 
 def bind_listener(host: str, port: int) -> socket.socket:
-    """A bound TCP socket; raises LinkError with cause `in_use`, `permission` or `config` and a remedy."""
+    """A bound TCP socket; raises LinkError with cause `in_use`, `permission`, `absent` or `config` and a remedy.
+
+    `absent`: an address that this computer does not have yet, or a name that cannot be asked for now; a later start may
+    find it. `config` never gets better.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -42,7 +49,10 @@ def bind_listener(host: str, port: int) -> socket.socket:
 
 def _refusal(host: str, port: int, problem: OSError | UnicodeError) -> LinkError:
     number = problem.errno if isinstance(problem, OSError) else None
-    cause = {errno.EADDRINUSE: "in_use", errno.EACCES: "permission"}.get(number or 0, "config")
+    cause = _CAUSES.get(number or 0, "config")
+    if isinstance(problem, socket.gaierror):  # its numbers are none of errno
+        is_later = number == socket.EAI_AGAIN and not _NUMBERS.fullmatch(host)
+        cause = "absent" if is_later else "config"
     why = problem.strerror if isinstance(problem, OSError) else "no usable name"
     remedy = (
         "Another program listens there: stop it, or set web.port."

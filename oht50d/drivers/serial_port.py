@@ -29,6 +29,7 @@ _PTY_MAJORS = range(136, 144)
 _NO_SUCH_LINE = (errno.ENOTTY, errno.EINVAL)
 _NOT_A_PORT = (errno.ENOTTY, errno.EINVAL, errno.EISDIR)
 _BUSY = (errno.EBUSY, errno.EAGAIN)
+_NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def check_path(_instance: object, attribute: "Attribute[str]", path: str) -> None:
@@ -54,13 +55,16 @@ class SerialPortConfig:
 async def open_serial_port(config: SerialPortConfig) -> "SerialLink":
     """Open, configure and lock the port in a thread, since a wedged USB adapter blocks for seconds.
 
-    Raises LinkError with cause `absent`, `permission`, `held` (the remedy names the holder) or `config`. A cancellation
-    waits for the thread and then leaves nothing open.
+    Raises LinkError with cause `absent`, `permission`, `held` (the remedy names the holder), `config`, or `resources`
+    (this process or computer has none left). A cancellation waits for the thread and then leaves nothing open.
     """
     with ExitStack() as opened:
         port = await trio.to_thread.run_sync(_open_exclusively, config, opened)
         await trio.lowlevel.checkpoint()
-        return SerialLink(config.port, port, opened)
+        try:
+            return SerialLink(config.port, port, opened)
+        except OSError as error:
+            raise _explain(error, config.port, config.port) from error
 
 
 class SerialLink:
@@ -170,6 +174,8 @@ def _lock(config: SerialPortConfig, device: str, opened: ExitStack) -> None:
     except LockHeld as held:
         raise _held(config.port, held.holder or describe_holders(device)) from None
     except OSError as error:
+        if error.errno in _NO_RESOURCES:
+            raise _exhausted(config.port, error) from error
         cause = "permission" if error.errno == errno.EACCES else "config"
         remedy = f"let this user write {path}, or set another lock_dir"
         raise LinkError(f"no lock file {path}: {error.strerror}", cause=cause, remedy=remedy) from error
@@ -212,9 +218,17 @@ def _held(name: str, holder: str) -> LinkError:
     return LinkError(f"{name} is held by {holder}", cause="held", remedy=remedy)
 
 
+def _exhausted(name: str, error: Exception) -> LinkError:
+    """Not the device: a process that leaks descriptors never opens it again, only a new one does."""
+    remedy = "this process or computer has no files or memory left: restart the daemon, and look for what uses them up"
+    return LinkError(f"{name} cannot be opened: {error}", cause="resources", remedy=remedy)
+
+
 def _explain(error: Exception, name: str, device: str) -> LinkError:
     """An error of the system in terms of cause and remedy."""
     number = _errno_of(error)
+    if number in _NO_RESOURCES:
+        return _exhausted(name, error)
     if number in _BUSY:
         return _held(name, describe_holders(device))
     if number in (errno.EACCES, errno.EPERM):

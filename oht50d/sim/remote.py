@@ -10,7 +10,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
+EXIT_FAILURE = 1
+EXIT_USAGE = 64
 EXIT_UNAVAILABLE = 69
 HOLD_S = 1.5
 SETTLE_S = 0.5
@@ -39,9 +42,17 @@ def ask(control: Path, operation: Mapping[str, object]) -> str:
             return lines.readline().strip()
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse with the exit code of sysexits.h."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what hands would do; prints the last reply."""
-    parser = argparse.ArgumentParser(prog="python -m oht50d.sim.remote", description=__doc__)
+    """Do what hands would do; prints the last reply. The first refusal ends it with 1."""
+    parser = _Parser(prog="python -m oht50d.sim.remote", description=__doc__)
     parser.add_argument("directory", type=Path, help="the simulator's runtime directory")
     parser.add_argument("action", choices=sorted(_STEPS))
     arguments = parser.parse_args(argv)
@@ -50,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for step in _STEPS[arguments.action]:
             if isinstance(step, dict):
                 reply = ask(arguments.directory / "control.sock", step)
+                if _is_refusal(reply):
+                    print(reply, file=sys.stderr)
+                    return EXIT_FAILURE
             else:
                 time.sleep(step)
     except OSError as problem:
@@ -57,6 +71,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_UNAVAILABLE
     print(reply)
     return 0
+
+
+def _is_refusal(reply: str) -> bool:
+    """True for `{"error": why}`, and for no answer at all."""
+    try:
+        answer = json.loads(reply)
+    except ValueError:
+        return True
+    return isinstance(answer, dict) and "error" in answer
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from oht50d.app.rooms import Rooms
 from oht50d.app.simulation_pace import SimulationPace
 from oht50d.clock import now_ns
 from oht50d.drivers.systemd import Notifier
+from oht50d.model.errors import LinkError
 
 PERIOD_MS = 2000
 
@@ -109,7 +110,7 @@ async def test_a_dead_guardian_is_neither_petted_nor_live(
         control.guardian.on_step = lambda _decision, _lateness_ns: None
         for _ in range(10):
             await trio.sleep(0.5)
-            desk.note_reopening()
+            desk.note_reopening(None)
         # The reopening loop vouches for a guardian that stepped within the last second, no longer.
         assert manager.pets_since(dead_ns + 1000 * MS) == 0
         assert not desk.view().is_live
@@ -124,7 +125,9 @@ async def test_while_the_port_is_closed_the_reopening_loop_is_petted_and_the_gua
         closed_ns = now_ns()
         await trio.sleep(2)
         assert manager.pets_since(closed_ns) == 0
-        desk.note_reopening()
+        desk.note_reopening(LinkError("no file left", cause="resources"))
+        assert manager.pets_since(closed_ns) == 0, "waiting does not give this process its files back"
+        desk.note_reopening(LinkError("not there", cause="absent"))
         assert manager.pets_since(closed_ns) == 1
 
 

@@ -82,8 +82,18 @@ async def test_whoever_vouches_for_the_loop_hears_of_it_twice_a_second(autojump_
     told: list[int] = []
     policy = RestartPolicy(first_s=5.0, cap_s=5.0, jitter_ratio=0.0)
     with trio.move_on_after(60):
-        await Supervised("x", Failing(LinkError("absent")), policy, on_pause=lambda: told.append(now_ns())).run()
+        await Supervised("x", Failing(LinkError("absent")), policy, on_pause=lambda _: told.append(now_ns())).run()
     assert max(later - earlier for earlier, later in pairwise(told)) <= 500 * MS + 1000
+
+
+@pytest.mark.parametrize("error", [LinkError("no files", cause="resources"), ValueError("a defect"), None])
+async def test_whoever_vouches_for_the_loop_hears_what_ended_the_last_run(
+    autojump_clock: MockClock, error: Exception | None
+) -> None:
+    told: list[BaseException | None] = []
+    with trio.move_on_after(1):
+        await Supervised("x", Failing(error), EXACT, on_pause=told.append).run()
+    assert set(told) == {error}
 
 
 # -- defects

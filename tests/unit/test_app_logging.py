@@ -214,6 +214,18 @@ def test_what_was_logged_is_written_at_the_end(
     assert "WARNING oht50d.test: spoken twice event=test.said" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("has_reader", [False, True])
+def test_a_log_file_that_was_swapped_for_a_fifo_is_told_without_waiting(has_reader: bool, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.log")
+    reader = os.open(tmp_path / "x.log", os.O_RDONLY | os.O_NONBLOCK) if has_reader else None
+    config = LogConfig(file=str(tmp_path / "x.log"))
+    assert "cannot be written" in logging_setup.log_file_trouble(config)
+    with pytest.raises(OSError):
+        logging_setup._file_handler(config)
+    if reader is not None:
+        os.close(reader)
+
+
 def test_a_log_file_that_cannot_be_written_is_told(
     tmp_path: Path, quiet_root: None, capfd: pytest.CaptureFixture[str]
 ) -> None:

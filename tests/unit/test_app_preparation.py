@@ -98,6 +98,21 @@ def test_a_log_in_a_missing_directory_is_told_with_the_line_that_set_it(tmp_path
     assert (caught.value.key, caught.value.file, caught.value.line) == ("log.file", str(config), 3)
 
 
+@pytest.mark.parametrize("kind", ["fifo", "directory", "device"])
+def test_a_log_that_is_no_regular_file_is_told_with_the_line_that_set_it(kind: str, tmp_path: Path) -> None:
+    """Opening a FIFO waits for a reader: a start would never send its first stop."""
+    place = Path("/dev/null") if kind == "device" else tmp_path / kind
+    if kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "directory":
+        place.mkdir()
+    config = tmp_path / "x.toml"
+    config.write_text(f"schema_version = 1\n[log]\nfile = '{place}'\n")
+    with pytest.raises(ConfigError, match=f"expected a regular file, found the (?i:{kind}) {place}") as caught:
+        preparation.check_log_place(load_config(config, environ={}))
+    assert (caught.value.key, caught.value.file, caught.value.line) == ("log.file", str(config), 3)
+
+
 def test_a_second_daemon_does_not_touch_the_log_of_the_first(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
     values = {"robot.state_dir": tmp_path / "s", "robot.runtime_dir": tmp_path / "r", "log.file": log}

@@ -2,12 +2,13 @@
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from oht50d.app.config import load_config
+from oht50d.app.config import LoadedConfig, load_config
 from oht50d.app.logging_setup import LogWriter, setup_logging
 from oht50d.app.reload import Reloader
 
@@ -94,6 +95,31 @@ def test_a_broken_file_changes_nothing(site: Site, text: str, line: int, key: st
     assert report.refusal is not None
     assert (report.refusal.file, report.refusal.line, report.refusal.key) == (str(site.file), line, key)
     assert (report.lines, logging.getLogger().level) == ((), logging.INFO)
+
+
+def test_a_reload_that_was_overtaken_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files hung; when they come, a newer reload has been served."""
+    load = site.reloader._load_again
+
+    def hanging() -> LoadedConfig:
+        old = load()
+        monkeypatch.setattr(site.reloader, "_load_again", load)
+        site.write("[log]\nlevel = 'ERROR'\n")
+        site.reloader.reload()
+        return old
+
+    monkeypatch.setattr(site.reloader, "_load_again", hanging)
+    site.write("[log]\nlevel = 'DEBUG'\n")
+    assert site.reloader.reload().lines == ("given up",)
+    assert logging.getLogger().level == logging.ERROR
+
+
+def test_a_log_file_that_became_a_fifo_is_refused_without_waiting(site: Site, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    site.write(f"[log]\nfile = '{tmp_path}/fifo'\n")
+    refusal = site.reloader.reload().refusal
+    assert refusal is not None
+    assert (refusal.key, refusal.line) == ("log.file", 3)
 
 
 def test_a_log_file_that_cannot_be_written_is_told_and_the_rest_applies(

@@ -36,6 +36,7 @@ def settings(section: str) -> dict[str, list[str]]:
         ("NoNewPrivileges", "yes"),
         ("ProtectSystem", "strict"),
         ("CapabilityBoundingSet", ""),
+        ("LimitNOFILE", "4096"),
     ],
 )
 def test_service_setting(key: str, expected: str) -> None:

@@ -49,11 +49,15 @@ port = 0
 
 
 def run(
-    site: Path, *arguments: str, module: tuple[str, ...] = ("-m", "oht50d"), environ: Mapping[str, str] | None = None
+    site: Path,
+    *arguments: str,
+    module: tuple[str, ...] = ("-m", "oht50d"),
+    environ: Mapping[str, str] | None = None,
+    command: str = "run",
 ) -> tuple[int, str, str]:
     """Exit code, what was said in plain words, and what was logged at level ERROR or above."""
     ended = subprocess.run(
-        [sys.executable, *module, "run", "--config", str(site / "oht50d.toml"), *arguments],
+        [sys.executable, *module, command, "--config", str(site / "oht50d.toml"), *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT_S, cwd=ROOT,
         env={**os.environ, **(environ or {})},
     )  # fmt: skip
@@ -90,9 +94,14 @@ BROKEN: dict[str, tuple[str, tuple[str, ...]]] = {
             "did you mean 'travel_motor.toml'?",
         ),
     ),
+    "no map": ("[bus]\nmaps = []\n", (":15:", "bus.maps", "no register map", "expected the map of", "found []")),
+    "a map twice": (
+        "[bus]\nmaps = ['power.toml', 'safety.toml', 'travel_motor.toml', 'dock.toml', 'power.toml']\n",
+        (":15:", "bus.maps", "twice", "expected each map once", "power.toml twice"),
+    ),
     "a map too few": (
         "[bus]\nmaps = ['power.toml', 'safety.toml', 'dock.toml']\n",
-        (":15:", "bus.maps", "travel", "exactly one"),
+        (":15:", "bus.maps", "travel", "exactly one", "found none"),
     ),
 }
 
@@ -165,6 +174,24 @@ def test_a_port_that_is_taken_ends_with_69_and_one_message(taken_port: int, site
     assert "Another program listens there" in complaint
 
 
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_an_impossible_host_ends_with_78_and_one_message(command: str, site: Path) -> None:
+    file = site / "oht50d.toml"
+    file.write_text(file.read_text().replace('host = "127.0.0.1"\n', ""))
+    code, complaint, logged = run(site, environ={"API_HOST": "999.1.1.1"}, command=command)
+    last = complaint.splitlines()[-1]
+    assert (code, logged) == (78, ""), complaint + logged
+    words = ("API_HOST", "web.host: ", "expected an IP address", "found '999.1.1.1'")
+    assert all(word in last for word in words), last
+
+
+def test_an_address_that_this_computer_does_not_have_yet_is_tried_again(site: Path) -> None:
+    """A network that comes late must not end the robot for good: the service manager never restarts after 78."""
+    code, complaint, logged = run(site, "--set", "web.host=192.0.2.1")
+    assert (code, complaint.count("\n"), logged) == (69, 1, ""), complaint + logged
+    assert "cannot listen on 192.0.2.1" in complaint
+
+
 @contextmanager
 def daemon(site: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A daemon of that site that serves, and its port."""
@@ -192,6 +219,15 @@ def test_a_second_instance_does_not_disturb_the_first(site: Path) -> None:
         first.send_signal(signal.SIGTERM)
         first.communicate(timeout=LIMIT_S)
         assert first.returncode == 0
+
+
+def test_a_port_that_never_opened_has_nothing_to_confirm(site: Path) -> None:
+    with daemon(site) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0
+    (last,) = [json.loads(line) for line in output.splitlines() if '"stop.last"' in line]
+    assert (last["message"], last["phase"]) == ("last stop: no port was ever open, nothing was sent", "none")
 
 
 def events(site: Path) -> list[str]:

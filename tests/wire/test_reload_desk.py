@@ -57,6 +57,31 @@ async def test_a_defect_in_a_reload_does_not_end_the_house(caplog: pytest.LogCap
     assert "the running configuration stays" in caplog.text
 
 
+async def test_a_reload_that_hangs_is_given_up_and_the_next_one_is_served(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oht50d.app.reload.LIMIT_S", 0.2)
+    manager, gate, calls = Manager(), threading.Event(), []
+
+    def hangs_once() -> ReloadReport:
+        calls.append(1)
+        if len(calls) == 1:
+            gate.wait(30)
+        return ReloadReport(("the second one",))
+
+    desk = desk_with(manager, hangs_once)
+    with trio.fail_after(20):
+        await desk.reload()
+        assert manager.told == ["reloading", "ready SAFE"]
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert "given up" in caplog.text
+        caplog.set_level("INFO")
+        await desk.reload()
+    gate.set()
+    assert manager.told == ["reloading", "ready SAFE"] * 2
+    assert "the second one" in caplog.text
+
+
 async def test_a_flood_is_folded_and_the_last_one_is_served() -> None:
     manager, gate, calls = Manager(), threading.Event(), []
 

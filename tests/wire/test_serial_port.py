@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import pty
+import resource
 import subprocess
 import sys
 import termios
@@ -314,6 +315,41 @@ async def test_a_port_that_breaks_while_it_is_set_up(
 
     monkeypatch.setattr(serial_port, "_configure", broken)
     assert (await refusal(wire.config)).cause == cause
+    assert holders_of(wire.device) == ()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+async def test_a_lack_of_resources_is_told_from_an_absent_port(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def exhausted(*_arguments: object, **_options: object) -> serial.Serial:
+        raise serial.SerialException(number, os.strerror(number))
+
+    monkeypatch.setattr(serial, "Serial", exhausted)
+    error = await refusal(wire.config)
+    assert error.cause == "resources"
+    assert "restart the daemon" in error.remedy
+
+
+async def test_every_descriptor_that_opening_needs_may_be_the_one_too_many(wire: Wire) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    (await open_serial_port(wire.config)).close()
+    free = os.dup(0)
+    os.close(free)
+    causes = []
+    for more in range(20):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + more, hard))
+        try:
+            link = await open_serial_port(wire.config)
+        except LinkError as error:
+            causes.append(error.cause)
+            continue
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        link.close()
+        break
+    assert len(causes) >= 3
+    assert set(causes) == {"resources"}
     assert holders_of(wire.device) == ()
 
 
