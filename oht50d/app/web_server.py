@@ -46,6 +46,7 @@ class _Connection(TCPServer):
 
     address = ""
     is_idle = True
+    _is_closing = False
 
     async def run(self) -> None:
         connections = cast(_Settings, self.config).connections
@@ -98,21 +99,26 @@ class _Connection(TCPServer):
 
     async def _linger(self) -> None:
         """Let the client read the answer: closing with bytes unread would take it away from it."""
+        self._is_closing = True  # the reader gives way
         with trio.move_on_after(_LINGER_S), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            try:
-                await self.stream.send_eof()
-                while await self.stream.receive_some(_CHUNK_BYTES):
-                    pass
-            except trio.BusyResourceError:
-                self._is_closing = True
-                await self._is_read.wait()
+            await self.stream.send_eof()
+            with suppress(trio.BusyResourceError):
+                await self._throw_away()
+                return
+            await self._is_read.wait()
+            await self._throw_away()
 
-    _is_closing = False
+    async def _throw_away(self) -> None:
+        while await self.stream.receive_some(_CHUNK_BYTES):
+            pass
 
     async def _read_data(self) -> None:
         try:
             with self._read_scope, suppress(trio.ClosedResourceError, trio.BrokenResourceError):
-                while data := await self.stream.receive_some(_CHUNK_BYTES):
+                while not self._is_closing:
+                    data = await self.stream.receive_some(_CHUNK_BYTES)
+                    if not data:
+                        break
                     if not self._is_closing:
                         await self.protocol.handle(RawData(bytes(data)))
         finally:

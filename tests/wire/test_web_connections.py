@@ -1,5 +1,6 @@
 """Connections that are kept: the next request on one is read or the connection is ended, whoever holds others."""
 
+import json
 import sys
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -178,3 +179,55 @@ def test_requests_give_way_before_websockets_and_one_address_cannot_crowd_out_an
     assert not any(member.has_ended for member in sockets + other)
     crowd(table, 1)
     assert [member for member in sockets if member.has_ended] == sockets[:1]
+
+
+def said_no(heard: bytes, status: int, field: str) -> bool:
+    """An answer in the API's words that names the field."""
+    head, _, body = heard.partition(b"\r\n\r\n")
+    error = json.loads(body)["error"]
+    return head.startswith(b"HTTP/1.1 %d" % status) and bool(error["code"]) and error["details"]["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "field"),
+    [
+        (b"GET /api/v1/robot/status" + HEAD + UPGRADE, 400, "Upgrade"),
+        (b"GET /nowhere" + HEAD + UPGRADE, 404, "path"),
+        (b"GET /ws" + HEAD + b"Connection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n", 400, "Upgrade"),
+        (b"GET http://[::bad/health" + HEAD + b"\r\n", 400, "path"),
+        (b"GET ?x" + HEAD + b"\r\n", 400, "path"),
+        (b"CONNECT a:80" + HEAD + b"\r\n", 400, "path"),
+        (b"GET /\xff" + HEAD + b"\r\n", 400, "request"),
+        (b"GET /ws" + HEAD + b"Connection: close\r\n\r\n", 400, "Upgrade"),
+        (b"GET /api/v1/robot/status" + HEAD + b"Connection: close\r\n\r\n", 401, "Authorization"),
+        (b"DELETE /health" + HEAD + b"Connection: close\r\n\r\n", 405, "method"),
+        (b"GET /health HTTP/1.1\r\n\r\n", 400, "request"),
+        (b"GET /health" + HEAD + b"Content-Length: x\r\n\r\n", 400, "request"),
+        (b"GET /health" + HEAD + b"X: " + b"x" * 70_000 + b"\r\n\r\n", 431, "headers"),
+        (
+            b"POST /api/v1/auth/login" + HEAD + b"Connection: close\r\nContent-Length: 70000\r\n\r\n" + b" " * 70_000,
+            413,
+            "body",
+        ),
+        (b"POST /api/v1/auth/login" + HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "request"),
+    ],
+)
+async def test_what_cannot_be_a_request_is_refused_in_words(
+    said: bytes, status: int, field: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving() as (_, port), await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(said)
+        assert said_no(await answer(stream), status, field)
+    assert not [record for record in caplog.records if record.exc_info or record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 40])
+async def test_frames_right_behind_the_handshake_are_heard(pieces: int) -> None:
+    async with serving() as (house, port), await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        ping = b'{"type":"ping","sent":1}'
+        frame = b"\x81" + bytes([0x80 | len(ping)]) + b"\x00" * 4 + ping
+        await stream.send_all(b"GET /ws?token=%b" % house.token().encode() + HEAD + UPGRADE + frame * pieces)
+        heard = b""
+        while heard.count(b'"pong"') < pieces:
+            heard += await answer(stream, b'"pong"')
+        assert heard.startswith(b"HTTP/1.1 101")
