@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from quart import Response, g, request
+from quart import Response, g, has_websocket_context, request, websocket
 
 JSON_TYPE = "application/json"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -30,7 +30,8 @@ def request_id() -> str:
     """The present request's id: the client's X-Request-ID if it is well formed, else a new one."""
     known: str | None = g.get("request_id")
     if known is None:
-        offered = request.headers.get("X-Request-ID", "")
+        asked = websocket if has_websocket_context() else request
+        offered = asked.headers.get("X-Request-ID", "")
         known = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
         g.request_id = known
     return known

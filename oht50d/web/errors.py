@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Mapping
 
-from quart import Quart, Response
+from quart import Quart, Response, has_websocket_context
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing.exceptions import WebsocketMismatch
 
 from oht50d.model.errors import CommandRejected, StoreError
 from oht50d.web.envelope import failure
@@ -44,6 +45,13 @@ _BY_HTTP: Mapping[int, str] = {
     429: "RATE_LIMITED",
 }
 
+_FIELDS: Mapping[int, tuple[str, str]] = {
+    404: ("path", "there is nothing here"),
+    405: ("method", "not allowed here"),
+    408: ("body", "did not come in time"),
+    413: ("body", "too large"),
+}
+
 
 def rejection(error: CommandRejected) -> Response:
     """The answer to a command that is not carried out."""
@@ -65,7 +73,14 @@ def register_errors(app: Quart) -> None:
     async def on_http(error: HTTPException) -> Response:
         status = error.code or 500
         code = _BY_HTTP.get(status, "SYSTEM_ERROR" if status >= 500 else "INVALID_REQUEST")
-        details = {"field": None, "issue": error.name}
+        field, issue = _FIELDS.get(status, ("request", error.name))
+        if isinstance(error, WebsocketMismatch):
+            wanted = (
+                "not on this path" if has_websocket_context() else "required and missing, or its handshake is broken"
+            )
+            field, issue = "Upgrade", f"WebSocket: {wanted}"
+            return failure(code, f"{field}: {issue}", status=status, details={"field": field, "issue": issue})
+        details = {"field": field, "issue": issue}
         return failure(code, error.description or error.name, status=status, details=details)
 
     @app.errorhandler(Exception)

@@ -35,7 +35,11 @@ class Guard:
         if known is None:
             scheme, _, token = request.headers.get("Authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not token:
-                raise CommandRejected("AUTH_FAILED", "sign in: this needs an Authorization header with a bearer token")
+                raise CommandRejected(
+                    "AUTH_FAILED",
+                    "sign in: this needs an Authorization header with a bearer token",
+                    {"field": "Authorization", "issue": "required: Bearer and a token"},
+                )
             known = g.identity = self._ports.tokens.check(token.strip())
         return known
 

@@ -8,6 +8,7 @@ from oht50d.model.errors import CommandRejected
 from oht50d.web.envelope import success
 from oht50d.web.guard import Guard
 from oht50d.web.present_lidar import lidar_status_view, scan_view
+from oht50d.web.schema import only_parameters
 from oht50d.web.web_ports import WebPorts
 
 
@@ -18,11 +19,13 @@ def lidar_blueprint(ports: WebPorts, guard: Guard) -> Blueprint:
     @blueprint.get("/status")
     async def status() -> Response:
         guard.require(Role.VIEWER)
+        only_parameters()
         return success(lidar_status_view(ports.snapshots.current().lidar, now_ns()))
 
     @blueprint.get("/scan")
     async def scan() -> Response:
         guard.require(Role.VIEWER)
+        only_parameters()
         lidar = ports.snapshots.current().lidar
         newest = ports.scans.current_scan()
         if newest is None:

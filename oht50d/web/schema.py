@@ -12,6 +12,7 @@ from oht50d.model.errors import CommandRejected
 
 T = TypeVar("T")
 
+STOP_WORDS = ("stop", "emergency_stop")
 _FIELD_LIMIT = 8
 _JSON_WORDS: Mapping[type, str] = {
     type(None): "null", bool: "true or false", int: "a number", float: "a number", str: "a string", list: "a list",
@@ -64,6 +65,26 @@ class ResetRequest:
     epoch: int
     hold_id: str | None = None
     force: bool = False
+
+
+class _Doubled(dict[str, object]):
+    """A JSON object with a key that stands in it twice; of such a key's values STOP counts, else the last."""
+
+    name = ""
+
+
+def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    document = dict(pairs)
+    if len(document) == len(pairs):
+        return document
+    doubled, seen = _Doubled(pairs), set()
+    for name, value in pairs:
+        if value in STOP_WORDS and doubled[name] != "stop":
+            doubled[name] = value
+        if name in seen:
+            doubled.name = doubled.name or name
+        seen.add(name)
+    return doubled
 
 
 class _Refused(ValueError):
@@ -154,14 +175,14 @@ def decode_json(raw: bytes | str, *, code: str = "INVALID_REQUEST") -> object:
 def parse_json(raw: bytes | str, *, code: str = "INVALID_REQUEST") -> object:
     """Parsed JSON with whatever the parser lets through, only to look for STOP in it; raises CommandRejected."""
     try:
-        document: object = json.loads(raw)
+        document: object = json.loads(raw, object_pairs_hook=_members)
     except (ValueError, RecursionError):
         raise invalid("body", "not JSON, or nested too deeply", code=code) from None
     return document
 
 
 def require_plain(document: object, *, code: str = "INVALID_REQUEST") -> None:
-    """Raises CommandRejected for what JSON cannot say (NaN, infinities) and for what is no text.
+    """Raises CommandRejected for what JSON cannot say (NaN, infinities), for what is no text and for a doubled key.
 
     A lone surrogate is legal JSON and no text: both would fail wherever they are stored, hashed or sent back.
     """
@@ -170,6 +191,23 @@ def require_plain(document: object, *, code: str = "INVALID_REQUEST") -> None:
     except (ValueError, RecursionError):
         issue = "holds a number that is not finite, text that is not Unicode, or is nested too deeply"
         raise invalid("body", issue, code=code) from None
+    waiting = [document]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, _Doubled):
+            raise invalid(part.name, "given more than once", code=code)
+        if isinstance(part, dict | list):
+            waiting.extend(part.values() if isinstance(part, dict) else part)
+
+
+def only_parameters(*names: str) -> None:
+    """Raises CommandRejected for a parameter of the present request that is not in `names` or comes twice."""
+    for name, given in request.args.lists():
+        if name not in names:
+            known = f"known are {', '.join(names)}" if names else "there are none here"
+            raise invalid(name, f"unknown parameter; {known}")
+        if len(given) > 1:
+            raise invalid(name, "given more than once")
 
 
 def _describe(error: BaseException, _: type | None) -> str:

@@ -10,7 +10,7 @@ from oht50d.model.accounts import Role
 from oht50d.web.envelope import success
 from oht50d.web.guard import Guard
 from oht50d.web.present_robot import telemetry_view
-from oht50d.web.schema import invalid
+from oht50d.web.schema import invalid, only_parameters
 from oht50d.web.web_ports import WebPorts
 
 INTERVALS_S: Mapping[str, float] = {"1s": 1.0, "5s": 5.0, "10s": 10.0, "1m": 60.0}
@@ -23,13 +23,14 @@ def telemetry_blueprint(ports: WebPorts, guard: Guard) -> Blueprint:
     @blueprint.get("/telemetry/current")
     async def current() -> Response:
         guard.require(Role.VIEWER)
+        only_parameters()
         view = telemetry_view(ports.snapshots.current(), now_ns())
         return success(view, top={key: view[key] for key in view if key.endswith("_telemetry")})
 
     @blueprint.get("/telemetry/history")
     async def history() -> Response:
         guard.require(Role.VIEWER)
-        _only("start_time", "end_time", "interval", "limit")
+        only_parameters("start_time", "end_time", "interval", "limit")
         start, end = _utc("start_time"), _utc("end_time")
         if start is not None and end is not None and start > end:
             raise invalid("end_time", "before start_time")
@@ -46,7 +47,7 @@ def telemetry_blueprint(ports: WebPorts, guard: Guard) -> Blueprint:
     @blueprint.get("/events")
     async def events() -> Response:
         guard.require(Role.VIEWER)
-        _only("limit", "before_seq")
+        only_parameters("limit", "before_seq")
         before_seq = _whole("before_seq")
         rows = [dict(row) for row in await ports.history.events(limit=_limit(ports), before_seq=before_seq)]
         return success({"events": rows, "count": len(rows)})
@@ -54,27 +55,22 @@ def telemetry_blueprint(ports: WebPorts, guard: Guard) -> Blueprint:
     return blueprint
 
 
-def _only(*names: str) -> None:
-    for name in request.args:
-        if name not in names:
-            raise invalid(name, f"unknown parameter; known are {', '.join(names)}")
-
-
 def _limit(ports: WebPorts) -> int:
-    asked = _whole("limit")
+    most = ports.config.history_max_rows
+    asked = _whole("limit", f"expected 1 to {most}")
     if asked is None:
         return ports.config.history_default_rows
-    if not 1 <= asked <= ports.config.history_max_rows:
-        raise invalid("limit", f"expected 1 to {ports.config.history_max_rows}")
+    if not 1 <= asked <= most:
+        raise invalid("limit", f"expected 1 to {most}")
     return asked
 
 
-def _whole(name: str) -> int | None:
+def _whole(name: str, issue: str = "expected a whole number") -> int | None:
     text = request.args.get(name)
     if text is None:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise invalid(name, "expected a whole number")
+        raise invalid(name, issue)
     return int(text)
 
 

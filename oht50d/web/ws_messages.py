@@ -3,7 +3,7 @@
 from attrs import frozen
 
 from oht50d.model.motion import Direction
-from oht50d.web.schema import invalid, parse_json, require_plain, structure
+from oht50d.web.schema import STOP_WORDS, invalid, parse_json, require_plain, structure
 from oht50d.web.topics import TOPICS
 
 _CODE = "INVALID_COMMAND"
@@ -76,7 +76,6 @@ _KINDS: dict[str, type[ClientMessage]] = {
     "jog_renew": JogRenew,
     "jog_release": JogRelease,
 }
-_STOP_WORDS = ("stop", "emergency_stop")
 
 
 def parse_message(raw: str | bytes) -> ClientMessage:
@@ -88,7 +87,7 @@ def parse_message(raw: str | bytes) -> ClientMessage:
         raise invalid("body", "expected a JSON object", code=_CODE)
     kind = document.pop("type", None) or document.pop("event", None)
     document.pop("event", None)
-    if kind in _STOP_WORDS or (kind == "robot_control" and document.get("command") in _STOP_WORDS):
+    if kind in STOP_WORDS or (kind == "robot_control" and document.get("command") in STOP_WORDS):
         return EmergencyStop()
     require_plain(document, code=_CODE)
     if not isinstance(kind, str) or kind not in _KINDS:

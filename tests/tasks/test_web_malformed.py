@@ -113,3 +113,46 @@ async def test_another_content_is_refused(autojump_clock, house, client, path, c
     assert document["error"]["code"] in ("INVALID_REQUEST", "INVALID_COMMAND")
     assert document["error"]["details"]["field"]
     assert not PYTHON_WORDS.search(document["detail"])
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "issue"),
+    [
+        ("modules/%D9%A3", "address", "expected a bus address such as 4 or 0x04"),
+        ("modules/1_0", "address", "expected a bus address such as 4 or 0x04"),
+        ("modules/+3", "address", "expected a bus address such as 4 or 0x04"),
+        ("modules?x=1", "x", "unknown parameter; there are none here"),
+        ("modules/2/registers?x=1", "x", "unknown parameter; there are none here"),
+        ("lidar/scan?x=1", "x", "unknown parameter; there are none here"),
+        ("lidar/status?x", "x", "unknown parameter; there are none here"),
+        ("telemetry/current?x=1", "x", "unknown parameter; there are none here"),
+        ("events?limit=1&limit=2", "limit", "given more than once"),
+        ("telemetry/history?limit=1&limit=2", "limit", "given more than once"),
+        ("telemetry/history?limit=-1", "limit", "expected 1 to 5000"),
+    ],
+)
+async def test_a_question_that_is_not_understood_whole_is_refused(
+    autojump_clock, house, client, path, field, issue
+) -> None:
+    response = await client.get(f"/api/v1/{path}", headers=house.headers())
+    document = await response.get_json()
+    assert response.status_code == 422, document
+    assert document["error"]["details"] == {"field": field, "issue": issue}
+
+
+@pytest.mark.parametrize(
+    "body", ['{"epoch": 1, "epoch": 2, %s}', '{"parameters": {"a": [{"epoch": 1, "epoch": 1}]}, %s}']
+)
+async def test_a_key_that_stands_twice_is_named(autojump_clock, house, client, body) -> None:
+    sent = body % '"command": "arm", "boot_id": "b"'
+    response = await client.post(CONTROL, headers=house.headers("boss"), data=sent.encode())
+    document = await response.get_json()
+    assert response.status_code == 422, document
+    assert document["error"]["details"] == {"field": "epoch", "issue": "given more than once"}
+
+
+@pytest.mark.parametrize("words", [("stop", "arm"), ("arm", "stop"), ("stop", "emergency_stop")])
+async def test_stop_counts_even_if_its_key_stands_twice(autojump_clock, house, client, words) -> None:
+    sent = '{{"command": "{}", "command": "{}"}}'.format(*words)
+    assert (await client.post(CONTROL, data=sent.encode())).status_code == 200
+    assert house.commander.stops == [(None, "http")]
