@@ -58,7 +58,7 @@ class _Connection(TCPServer):
         try:
             await super().run()
         # whatever a stranger's bytes make Hypercorn raise: STOP must stay within everybody else's reach
-        except* Exception as group:  # noqa: BLE001 - see above
+        except* Exception as group:  # noqa: BLE001 - one client must not end the server
             _log.warning("a connection was dropped: %r", first_leaf(group), extra={"event": "web.connection.dropped"})
         finally:
             connections.leave(self)

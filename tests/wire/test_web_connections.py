@@ -151,7 +151,7 @@ class FakeMember:
 
 
 def crowd(table: ConnectionTable, count: int, **kinds: object) -> list[FakeMember]:
-    members = [FakeMember(**kinds) for _ in range(count)]  # type: ignore[arg-type]
+    members = [FakeMember(**kinds) for _ in range(count)]  # type: ignore[arg-type]  # flags by name
     for member in members:
         table.enter(member)
     return members
