@@ -1,4 +1,4 @@
-"""One frame as the line tells it to whoever watches: plain arguments, nothing formatted; decoded when read (no state)."""
+"""One frame as the line tells it to whoever watches: plain arguments, decoded only when read (no state)."""
 
 import enum
 from collections.abc import Callable
