@@ -253,8 +253,9 @@ class WireSchedule:
             wanted = source.next_slot(now_ns)
             if wanted is None:
                 continue
-            if not self.gate.check(wanted.request, None, now_ns):
-                source.refuse(wanted, "only the motion gate may write this")
+            refusal = self.gate.refusal(wanted.request)
+            if refusal is not None:
+                source.refuse(wanted, refusal)
                 continue
             slot = self._fence.passed(evolve(wanted, source=source), now_ns)
             if slot is not None:

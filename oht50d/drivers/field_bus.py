@@ -17,7 +17,7 @@ from oht50d.core.frame_event import Note, Observe, Way, observe_nothing
 from oht50d.core.wire_schedule import Idle, Purpose, Slot, WireSchedule
 from oht50d.drivers.modbus_line import ByteLink, LineTimes, ModbusLine, Timer, Urgency
 from oht50d.drivers.serial_port import SerialPortConfig
-from oht50d.model.bus import BusRequest, ExchangeResult
+from oht50d.model.bus import BusRequest, ExchangeResult, Failure
 from oht50d.model.errors import LinkError, LinkLost
 from oht50d.model.motion import Cause, CauseCode, Decision, StopKind, StopReport
 from oht50d.model.registers import BlockReadings
@@ -189,7 +189,7 @@ class FieldBus:
             if isinstance(step, Idle):
                 await self._idle(step.until_ns)
                 continue
-            result = await line.exchange(link, step, self._urgency(step))
+            result = await self._exchange(link, step)
             self._transactions += 1
             if result.is_valid:
                 self._last_valid_ns = result.ended_ns
@@ -197,6 +197,17 @@ class FieldBus:
             readings = schedule.complete(step, result)
             if readings is not None:
                 self._publish(readings)
+
+    async def _exchange(self, link: ByteLink, slot: Slot) -> ExchangeResult:
+        """One exchange; who asked for it from outside hears of it also when the port is lost meanwhile."""
+        began_ns = now_ns()
+        try:
+            return await self._line.exchange(link, slot, self._urgency(slot))
+        except LinkLost:
+            if slot.source is not None:
+                lost = ExchangeResult(slot.request, None, Failure.LINK_LOST, began_ns, now_ns())
+                slot.source.complete(slot, lost)
+            raise
 
     async def _idle(self, until_ns: int) -> None:
         self._wake = trio.Event()

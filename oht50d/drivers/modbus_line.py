@@ -200,7 +200,8 @@ class ModbusLine:
             reception.reply, reception.failure, reception.note = None, Failure.SILENT, Note.STALE
         self._observe(ended_ns, Way.RECEIVED, reception.octets, reception.told(), slot.purpose)
         failure = reception.failure if reception.reply is None else None
-        return ExchangeResult(slot.request, reception.reply, failure, sent_ns, ended_ns)
+        octets = len(reception.octets)
+        return ExchangeResult(slot.request, reception.reply, failure, sent_ns, ended_ns, sent_bytes, octets)
 
     async def _collect(self, link: ByteLink, reception: "_Reception") -> None:
         framing, pending = self._framing, self.pending

@@ -80,7 +80,7 @@ class Failure(enum.Enum):
 class ExchangeResult:
     """One exchange on the wire; exactly one of `reply` and `failure` is set. Times are Trio-clock nanoseconds.
 
-    `begun_ns` is when the first byte of the reply was read; the bytes are those of the frames as they were on the line.
+    The bytes are those of the frames as they were on the line.
     """
 
     request: BusRequest
@@ -88,7 +88,6 @@ class ExchangeResult:
     failure: Failure | None
     sent_ns: int
     ended_ns: int
-    begun_ns: int | None = None
     sent_bytes: int = 0
     received_bytes: int = 0
 

@@ -19,7 +19,7 @@ def exchange(
 ) -> int:  # fmt: skip
     """One exchange of 8 and 29 bytes (or none back); returns its end."""
     result = ExchangeResult(
-        request, reply, failure, sent_ns, sent_ns + took_ns, None, 8, 0 if reply is None else 29
+        request, reply, failure, sent_ns, sent_ns + took_ns, 8, 0 if reply is None else 29
     )  # fmt: skip
     stats.record(SLOT, result)
     return sent_ns + took_ns
