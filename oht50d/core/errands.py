@@ -120,8 +120,8 @@ class Errands:
         if self._is_repeated(job, result):
             return
         if result.is_valid:
-            times = {"requested_ns": result.sent_ns, "received_ns": result.ended_ns}
-            self._end(job, ErrandResult(ErrandOutcome.READ, reply=result.reply, attempts=job.attempts, **times))
+            self._end(job, ErrandResult(ErrandOutcome.READ, reply=result.reply, attempts=job.attempts,
+                                        requested_ns=result.sent_ns, received_ns=result.ended_ns))  # fmt: skip
         else:
             self._end(job, ErrandResult(ErrandOutcome.FAILED, _words(result), result.reply, attempts=job.attempts))
 
