@@ -162,8 +162,7 @@ class PollPlan:
             if due_ns > now_ns or entry.unit in skip_units:
                 continue
             deadline_ns = due_ns + entry.half_ns
-            if deadline_ns < now_ns:
-                deadline_ns = now_ns
+            deadline_ns = max(deadline_ns, now_ns)
             is_longer_due = best is not None and entry.rank == best.rank and due_ns < best.due_ns
             if best is None or deadline_ns < best_ns or (deadline_ns == best_ns and is_longer_due):
                 best, best_ns = entry, deadline_ns
