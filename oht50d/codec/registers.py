@@ -103,7 +103,7 @@ class _BlockDecoder:
         found = tuple(map(call, self._converters, raws))
         is_within = all(map(le, self._lowest, raws)) and all(map(ge, self._highest, raws)) if self._is_limited else True
         if is_within and None not in found:
-            return cast(tuple[RegisterValue, ...], found), self._qualities
+            return cast("tuple[RegisterValue, ...]", found), self._qualities
         values = tuple(raw if value is None else value for value, raw in zip(found, raws, strict=True))
         columns = zip(found, raws, self._lowest, self._highest, strict=True)
         return values, tuple(_quality(value, raw, lowest, highest) for value, raw, lowest, highest in columns)
