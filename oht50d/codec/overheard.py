@@ -10,21 +10,21 @@ V1.1b3, section 6 (lengths of requests and replies by function) and section 7 (e
 
 import enum
 
+from contextlib import suppress
+
 from attrs import frozen
 
-from oht50d.codec.modbus_pdu import EXCEPTION_FLAG, MAX_UNIT
+from oht50d.codec import modbus_pdu as pdu
+from oht50d.codec.modbus_pdu import EXCEPTION_FLAG, MAX_UNIT, ReplyMismatch
 from oht50d.codec.rtu import EXCEPTION_FRAME_BYTES, MAX_FRAME_BYTES, crc16
 
 MAX_BUFFER_BYTES = 4 * MAX_FRAME_BYTES
 _LEAST_FRAME_BYTES = 4
 
-_FIXED_REQUESTS = {1: 8, 2: 8, 3: 8, 4: 8, 5: 8, 6: 8, 7: 4, 8: 8, 11: 4, 12: 4, 17: 4, 22: 10, 24: 6, 43: 7}
-_COUNTED_REQUESTS = {15: (6, 9), 16: (6, 9), 20: (2, 5), 21: (2, 5), 23: (10, 13)}
+_FRAMING_BYTES = 3
 _FIXED_REPLIES = {5: 8, 6: 8, 7: 5, 8: 8, 11: 8, 15: 8, 16: 8, 22: 10}
-_COUNTED_REPLIES = {1: (2, 5), 2: (2, 5), 3: (2, 5), 4: (2, 5), 12: (2, 5), 17: (2, 5), 20: (2, 5), 21: (2, 5),
-                    23: (2, 5)}  # fmt: skip
+_COUNTED_REPLIES = frozenset({1, 2, 3, 4, 12, 17, 20, 21, 23})
 _DEVICE_IDENTIFICATION, _MEI_TYPE = 43, 14
-_OBJECTS_AT, _OBJECT_COUNT_AT = 8, 7
 
 
 class HeardKind(enum.Enum):
@@ -46,16 +46,21 @@ class HeardFrame:
 
 def request_length(octets: bytes | bytearray) -> int | None:
     """Bytes of a request frame that begins like this, the least so far while its count is missing; None: unknown."""
-    return _length(octets, _FIXED_REQUESTS, _COUNTED_REQUESTS)
+    length = pdu.request_length(octets[1:])
+    return None if length is None else _FRAMING_BYTES + length
 
 
 def reply_length(octets: bytes | bytearray) -> int | None:
     """Bytes of a reply frame that begins like this, the least so far while its counts are missing; None: unknown."""
-    if octets[1] & EXCEPTION_FLAG:
+    function = octets[1]
+    if function & pdu.EXCEPTION_FLAG:
         return EXCEPTION_FRAME_BYTES
-    if octets[1] == _DEVICE_IDENTIFICATION:
-        return _identification_length(octets)
-    return _length(octets, _FIXED_REPLIES, _COUNTED_REPLIES)
+    if function in _COUNTED_REPLIES:
+        return 2 + _FRAMING_BYTES + octets[2]
+    if function == _DEVICE_IDENTIFICATION and octets[2] == _MEI_TYPE:
+        with suppress(ReplyMismatch):
+            return _FRAMING_BYTES + pdu.length_so_far(bytes(octets[1:]))
+    return _FIXED_REPLIES.get(function)
 
 
 class Overhearer:
@@ -155,32 +160,6 @@ class Overhearer:
         if self._noise:
             heard.append(HeardFrame(HeardKind.NOISE, bytes(self._noise)))
             self._noise.clear()
-
-
-def _length(
-    octets: bytes | bytearray, fixed: dict[int, int], counted: dict[int, tuple[int, int]]
-) -> int | None:  # fmt: skip
-    function = octets[1]
-    if function in fixed:
-        return fixed[function]
-    if function not in counted:
-        return None
-    position, overhead = counted[function]
-    return overhead + octets[position] if len(octets) > position else overhead
-
-
-def _identification_length(octets: bytes | bytearray) -> int | None:
-    """Function 43/14 (V1.1b3, section 6.21): objects of (id, length, text) after the eight fixed bytes."""
-    if len(octets) > 2 and octets[2] != _MEI_TYPE:
-        return None
-    at = _OBJECTS_AT
-    if len(octets) <= _OBJECT_COUNT_AT:
-        return at + 2
-    for _ in range(octets[_OBJECT_COUNT_AT]):
-        if len(octets) <= at + 1:
-            return at + 4
-        at += 2 + octets[at + 1]
-    return at + 2
 
 
 def _expected_count(request: bytes) -> int | None:
