@@ -9,7 +9,6 @@ V1.1b3, section 6 (lengths of requests and replies by function) and section 7 (e
 """
 
 import enum
-
 from contextlib import suppress
 
 from attrs import frozen

@@ -1,7 +1,7 @@
 """Capture files that Wireshark opens as Modbus RTU (or Modbus/TCP) without any setting (no state).
 
-pcapng with the link type of exported PDUs: each packet names the dissector that it is for, so a stock Wireshark needs no
-"Decode As". Times are nanoseconds of UTC; each packet carries its direction and a comment.
+pcapng with the link type of exported PDUs: each packet names the dissector that it is for, so a stock Wireshark needs
+no "Decode As". Times are nanoseconds of UTC; each packet carries its direction and a comment.
 
 Sources: draft-ietf-opsawg-pcapng, sections 4.1 (section header), 4.2 (interface description), 4.3 (enhanced packet),
 option codes 1 (opt_comment), 2 (if_name, epb_flags), 3 (if_description), 4 (shb_userappl), 9 (if_tsresol);

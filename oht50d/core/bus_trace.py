@@ -1,8 +1,8 @@
 """The trace ring: every frame of the bus, raw, the newest MAX_FRAMES of them (owner: whoever holds the instance; pure).
 
-Adding costs next to nothing: the columns are arrays of numbers and one list of byte strings, so no object is made that the
-garbage collector has to look after, and nothing is formatted before somebody reads. Overflow: the oldest frames fall
-out, and the numbers tell (`first_number` has moved on).
+Adding costs next to nothing: the columns are arrays of numbers and one list of byte strings, so no object is made that
+the garbage collector has to look after, and nothing is formatted before somebody reads. Overflow: the oldest frames
+fall out, and the numbers tell (`first_number` has moved on).
 """
 
 from array import array

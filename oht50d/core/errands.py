@@ -1,8 +1,8 @@
 """Errands: reads and verified writes that somebody outside asks for, one after the other (owner: the bus desk; pure).
 
-Nothing that is not idempotent is sent twice: a write whose echo is lost is read back, not repeated. Reads are repeated by
-kind: a damaged reply at once, a silent module once more, a busy one after a pause. Whether a frame may go out at all is
-the motion gate's to say, not this one's.
+Nothing that is not idempotent is sent twice: a write whose echo is lost is read back, not repeated. Reads are repeated
+by kind: a damaged reply at once, a silent module once more, a busy one after a pause. Whether a frame may go out at all
+is the motion gate's to say, not this one's.
 """
 
 from collections import deque

@@ -177,7 +177,7 @@ class FrameReader:
         return frame.at_ns - took_ns - self._free_ns
 
     def _latency_ns(self, frame: TracedFrame) -> int | None:
-        is_reply = frame.way is Way.RECEIVED and frame.purpose is not None or frame.note is Note.REPLY
+        is_reply = (frame.way is Way.RECEIVED and frame.purpose is not None) or frame.note is Note.REPLY
         return frame.at_ns - self._asked_end_ns if is_reply and self._asked_end_ns is not None else None
 
 

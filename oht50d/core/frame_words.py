@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from oht50d.model import bus
-from oht50d.model.bus import EXCEPTION_WORDS, BusReply, BusRequest
+from oht50d.model.bus import EXCEPTION_WORDS, BusReply, BusRequest, ReadRequest
 
 FUNCTION_WORDS: Mapping[int, str] = {
     1: "read coils",
@@ -38,26 +38,37 @@ def exception_words(code: int) -> str:
 def request_words(request: BusRequest) -> str:
     """What a request asks for."""
     name = function_words(request.function)
+    if isinstance(request, ReadRequest):
+        return name + _asked(request)
+    if isinstance(request, bus.ReadWriteRegisters):
+        written = f"{_span(request.write_address, len(request.words))} = {_words(request.words)}"
+        return f"{name}: read {_span(request.read_address, request.read_count)}, write {written}"
+    return name + _written(request)
+
+
+def _asked(request: ReadRequest) -> str:
     match request:
-        case bus.ReadRegisters() | bus.ReadInputRegisters() | bus.ReadCoils() | bus.ReadDiscreteInputs():
-            return f"{name} {_span(request.address, request.count)}"
-        case bus.WriteRegister():
-            return f"{name} {request.address:#06x} = {request.word:#06x}"
-        case bus.WriteRegisters():
-            return f"{name} {_span(request.address, len(request.words))} = {_words(request.words)}"
-        case bus.WriteCoil():
-            return f"{name} {request.address:#06x} = {'on' if request.is_on else 'off'}"
-        case bus.WriteCoils():
-            return f"{name} {_span(request.address, len(request.bits))} = {_bits(request.bits)}"
-        case bus.MaskWriteRegister():
-            return f"{name} {request.address:#06x} and {request.and_mask:#06x} or {request.or_mask:#06x}"
-        case bus.ReadWriteRegisters():
-            written = f"{_span(request.write_address, len(request.words))} = {_words(request.words)}"
-            return f"{name}: read {_span(request.read_address, request.read_count)}, write {written}"
         case bus.ReportServerId():
-            return name
+            return ""
         case bus.ReadDeviceIdentification():
-            return f"{name}, {request.access.name.lower()} from object {request.object_id}"
+            return f", {request.access.name.lower()} from object {request.object_id}"
+    return f" {_span(request.address, request.count)}"
+
+
+def _written(
+    request: bus.WriteRegister | bus.WriteRegisters | bus.WriteCoil | bus.WriteCoils | bus.MaskWriteRegister,
+) -> str:
+    match request:
+        case bus.WriteRegister():
+            return f" {request.address:#06x} = {request.word:#06x}"
+        case bus.WriteRegisters():
+            return f" {_span(request.address, len(request.words))} = {_words(request.words)}"
+        case bus.WriteCoil():
+            return f" {request.address:#06x} = {'on' if request.is_on else 'off'}"
+        case bus.WriteCoils():
+            return f" {_span(request.address, len(request.bits))} = {_bits(request.bits)}"
+        case bus.MaskWriteRegister():
+            return f" {request.address:#06x} and {request.and_mask:#06x} or {request.or_mask:#06x}"
         case _:
             assert_never(request)
 

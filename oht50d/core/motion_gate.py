@@ -74,7 +74,9 @@ class MotionGate:
             return "a broadcast is a motion frame, and only the motion gate may send one"
         if request.unit not in self._maps:
             return f"no map binds {request.unit:#04x}: unknown modules are read-only"
-        return "it belongs to the motion set, or to no map: only the motion gate writes that (no service mode exists yet)"
+        return (
+            "it belongs to the motion set, or to no map: only the motion gate writes that (no service mode exists yet)"
+        )
 
     def demand_words(self, demand: MotionDemand, permit: Permit) -> tuple[int, int]:
         """(setpoint, linear input) of a demand, cut to the permit's duty limit, rounded down."""

@@ -1,6 +1,7 @@
-"""Which registers a technician means: `dock.velocity_x`, a role such as `velocity.x`, or raw `0x05:0x0033:4` (no state).
+"""Which registers a technician means: `dock.velocity_x`, a role such as `velocity.x`, raw `0x05:0x0033:4` (no state).
 
-A name is the module's kind, its address or its tag, a dot and the register's name; a pair of the map is one 32-bit number.
+A name is the module's kind, its address or its tag, a dot and the register's name; a pair of the map is one 32-bit
+number.
 """
 
 import enum
@@ -64,7 +65,9 @@ class RegisterNames:
         if raw is not None:
             return self._raw(text.strip(), int(raw[1], 0), int(raw[2], 0), int(raw[3] or 1), space)
         if space is not Space.HOLDING:
-            raise UnknownName(f"{text!r}: inputs, coils and discrete inputs are asked for by number, such as 0x05:0x0010")
+            raise UnknownName(
+                f"{text!r}: inputs, coils and discrete inputs are asked for by number, such as 0x05:0x0010"
+            )
         found = list(self._named(text.strip()))
         if not found:
             raise UnknownName(self._unknown(text))

@@ -20,7 +20,9 @@ def word_of_text(spec: RegisterSpec, text: str, *, is_raw: bool) -> int:
     try:
         return _raw_word(spec, text) if is_raw else encode_register(spec, _typed(spec, text))
     except LocalProtocolError:
-        raise WrongValue(f"{text!r} is no value of {spec.name}; it takes {allowed_words(spec, is_raw=is_raw)}") from None
+        raise WrongValue(
+            f"{text!r} is no value of {spec.name}; it takes {allowed_words(spec, is_raw=is_raw)}"
+        ) from None
 
 
 def allowed_words(spec: RegisterSpec, *, is_raw: bool = False) -> str:

@@ -15,6 +15,7 @@ from oht50d.codec.framing import RtuFraming
 from oht50d.codec.rtu import character_ns, encode_request, reply_length, silence_ns
 from oht50d.core.frame_event import Note, Observe, Way, observe_nothing
 from oht50d.core.wire_schedule import Idle, Purpose, Slot, WireSchedule
+from oht50d.drivers.listener import listen
 from oht50d.drivers.modbus_line import ByteLink, LineTimes, ModbusLine, Timer, Urgency
 from oht50d.drivers.serial_port import SerialPortConfig
 from oht50d.model.bus import BusRequest, ExchangeResult, Failure
@@ -38,6 +39,8 @@ class BusConfig:
     reply_timeout: Duration = field(default=milliseconds(50), validator=between(milliseconds(5), milliseconds(100)))
     probe_timeout: Duration = field(default=milliseconds(25), validator=between(milliseconds(5), milliseconds(50)))
     max_late: Duration = field(default=milliseconds(1000), validator=between(milliseconds(100), milliseconds(10_000)))
+    # Hears what another master and its modules say, sends nothing: motion is refused, the trace tells.
+    listen_only: bool = False
     maps: tuple[str, ...] = ("power.toml", "safety.toml", "travel_motor.toml", "dock.toml")
 
 
@@ -79,6 +82,8 @@ class FieldBus:
         self._last_valid_ns: int | None = None
         self._problem = ("closed", "")
         self._transactions = 0
+        self._is_listening = False
+        self._last_heard_ns: int | None = None
         self._opening_cause = CauseCode.BOOT
         self._reported: StopReport | None = None
         self._was_stop_active = True
@@ -133,7 +138,7 @@ class FieldBus:
 
     @property
     def status(self) -> WireStatus:
-        cause, remedy = ("", "") if self._schedule.is_open else self._problem
+        cause, remedy = ("", "") if self._schedule.is_open or self._is_listening else self._problem
         return WireStatus(
             is_open=self._schedule.is_open,
             port=self._config.serial.port,
@@ -144,8 +149,10 @@ class FieldBus:
             transactions=self._transactions,
             early_frames=self._line.early_frames,
             adopted_sequence=self._schedule.adopted_sequence,
-            last_valid_ns=self._last_valid_ns,
+            last_valid_ns=self._last_heard_ns if self._config.listen_only else self._last_valid_ns,
             unexpected_bytes=self._line.unexpected_bytes,
+            is_listen_only=self._config.listen_only,
+            is_listening=self._is_listening,
         )
 
     # -- the task
@@ -162,12 +169,16 @@ class FieldBus:
             self._problem = (str(problem), problem.remedy)
             raise
         try:
-            self._begin_session()
-            await self._serve(link)
+            if self._config.listen_only:
+                await self._listen(link)
+            else:
+                self._begin_session()
+                await self._serve(link)
         except LinkLost as problem:
             self._problem = (str(problem), problem.remedy or "Check the adapter and its cable.")
             raise
         finally:
+            self._is_listening = False
             self._schedule.close()
             self._opening_cause = CauseCode.BUS_LOST
             self._observe(now_ns(), Way.LINE, self._problem[0].encode(), Note.CLOSED, None)
@@ -178,6 +189,17 @@ class FieldBus:
         self._line.begin(at_ns)
         self._observe(at_ns, Way.LINE, self._config.serial.port.encode(), Note.OPENED, None)
         self._schedule.open(at_ns, Cause(self._opening_cause, at_ns, "the port was opened"))
+
+    async def _listen(self, link: ByteLink) -> None:
+        """Somebody else is the master: nothing is sent, not even a stop, and nothing heard becomes a reading."""
+        self._is_listening = True
+        self._observe(now_ns(), Way.LINE, self._config.serial.port.encode(), Note.OPENED, None)
+        await listen(link, self._hear, self._schedule.adopt)
+
+    def _hear(self, at_ns: int, way: Way, octets: bytes, note: Note, purpose: Purpose | None) -> None:
+        if note is not Note.NOISE:
+            self._last_heard_ns = at_ns
+        self._observe(at_ns, way, octets, note, purpose)
 
     async def _serve(self, link: ByteLink) -> None:
         while True:

@@ -65,8 +65,8 @@ class Quality(enum.Enum):
 class RegisterSpec:
     """One register. `minimum`, `maximum` and `default` are raw; value = raw * scale in `unit`.
 
-    `is_motion` marks the motion set of SAFETY.md: only the motion gate may encode a write to it. `stuck_after_ns` is for
-    what must vary by its meaning, such as the noise of a sensor: unchanged for so long it is not believed.
+    `is_motion` marks the motion set of SAFETY.md: only the motion gate may encode a write to it. `stuck_after_ns` is
+    for what must vary by its meaning, such as the noise of a sensor: unchanged for so long it is not believed.
     """
 
     address: int

@@ -1,7 +1,8 @@
-"""Registers for a technician: list, read and write by name, within SAFETY's rule on motion frames (no state of its own).
+"""Registers for a technician: list, read and write by name, within SAFETY's rule on motion frames (no own state).
 
-Every write and every refused one is recorded with the uid, the word before, the word after and the outcome, also when the
-asker has gone meanwhile. What may be written is the motion gate's to say, nobody is above it, and a dry run asks it too.
+Every write and every refused one is recorded with the uid, the word before, the word after and the outcome, also when
+the asker has gone meanwhile. What may be written is the motion gate's to say: nobody is above it, and a dry run asks it
+too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -185,6 +186,10 @@ class RegisterDesk:
 
     def _require_open(self) -> None:
         wire = self._snapshots.current().wire
+        if wire.is_listen_only:
+            raise CommandRejected(
+                "NOT_READY", "bus.listen_only is set: nothing is sent; `oht50ctl bus trace` shows what is heard"
+            )
         if not wire.is_open:
             raise CommandRejected("NOT_READY", f"the bus is closed: {wire.cause} {wire.remedy}".strip())
 

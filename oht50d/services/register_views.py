@@ -1,4 +1,4 @@
-"""What the local socket shows of registers: JSON trees with unit, quality, age and outcome of every value (no state)."""
+"""What the local socket shows of registers: JSON trees with unit, quality, age and outcome of each value (no state)."""
 
 from collections.abc import Iterable
 
@@ -83,7 +83,10 @@ def view_write(
         "takes": allowed_words(spec),
     }
     if result is None:
-        return tree | {"outcome": "dry_run", "before_age_s": None if known is None else age_s(now_ns, known.received_ns)}
+        return tree | {
+            "outcome": "dry_run",
+            "before_age_s": None if known is None else age_s(now_ns, known.received_ns),
+        }
     return tree | {
         "outcome": result.outcome.value,
         "reason": result.reason,

@@ -42,10 +42,16 @@ def exchange(request: bus.BusRequest, reply: bus.BusReply) -> tuple[DecodedFrame
         (bus.ReadCoils(5, 16, 3), bus.BitsReply(5, 1, (True, False, True)), "read coils 0x0010..0x0012 (3)", "101"),
         (bus.ReadDiscreteInputs(5, 0, 1), bus.BitsReply(5, 2, (True,)), "read discrete inputs 0x0000", "1"),
         (bus.ReadRegisters(5, 0x33, 1), bus.ReadReply(5, (7,)), "read registers 0x0033", "1 word"),
-        (bus.ReadInputRegisters(5, 9, 2), bus.ReadReply(5, (7, 8), 4), "read input registers 0x0009..0x000a (2)", "2 words"),
+        (
+            bus.ReadInputRegisters(5, 9, 2), bus.ReadReply(5, (7, 8), 4),
+            "read input registers 0x0009..0x000a (2)", "2 words",
+        ),
         (bus.WriteCoil(5, 9, True), bus.WriteCoilReply(5, 9, True), "write coil 0x0009 = on", "echo"),
         (bus.WriteRegister(5, 0x25, 7), bus.WriteReply(5, 0x25, 1, 7), "write register 0x0025 = 0x0007", "echo"),
-        (bus.WriteCoils(5, 9, (True, False)), bus.WriteCoilsReply(5, 9, 2), "write coils 0x0009..0x000a (2) = 10", "echo"),
+        (
+            bus.WriteCoils(5, 9, (True, False)), bus.WriteCoilsReply(5, 9, 2),
+            "write coils 0x0009..0x000a (2) = 10", "echo",
+        ),
         (
             bus.WriteRegisters(4, 1, (0, 255)), bus.WriteReply(4, 1, 2, None),
             "write registers 0x0001..0x0002 (2) = 0000 00ff", "echo",
@@ -66,7 +72,8 @@ def exchange(request: bus.BusRequest, reply: bus.BusReply) -> tuple[DecodedFrame
         ),
         (bus.ReadRegisters(5, 0x33, 1), bus.ExceptionReply(5, 3, 2), "read registers 0x0033",
          "exception 2 (illegal data address)"),
-        (bus.ReadRegisters(5, 0x33, 1), bus.ExceptionReply(5, 3, 9), "read registers 0x0033", "exception 9 (of the maker)"),
+        (bus.ReadRegisters(5, 0x33, 1), bus.ExceptionReply(5, 3, 9), "read registers 0x0033",
+         "exception 9 (of the maker)"),
     ],
 )  # fmt: skip
 def test_every_function_in_words(request_: bus.BusRequest, reply: bus.BusReply, asked: str, told: str) -> None:

@@ -11,7 +11,9 @@ NAMES = RegisterNames(MAPS)
 DOCK, TRAVEL = MAPS[3], MAPS[2]
 
 
-@pytest.mark.parametrize("text", ["dock.velocity_x", "velocity.x", "DCLO.velocity_x", "0x05.velocity_x", "5.velocity_x"])
+@pytest.mark.parametrize(
+    "text", ["dock.velocity_x", "velocity.x", "DCLO.velocity_x", "0x05.velocity_x", "5.velocity_x"]
+)
 def test_a_register_has_many_names(text: str) -> None:
     target = NAMES.find(text)
     assert (target.unit, target.address, target.count, target.is_raw) == (5, 0x33, 1, False)
@@ -47,7 +49,7 @@ def test_numbers_out_of_their_range_are_refused(text: str) -> None:
 
 
 def test_an_unknown_name_says_what_comes_near() -> None:
-    with pytest.raises(UnknownName, match="did you mean dock.velocity_x"):
+    with pytest.raises(UnknownName, match=r"did you mean dock\.velocity_x"):
         NAMES.find("dock.velocty_x")
     with pytest.raises(UnknownName, match="reg list"):
         NAMES.find("???")
