@@ -6,7 +6,7 @@ from oht50d.codec.rtu import character_ns, silence_ns
 from oht50d.core.bus_sight import Sight
 from oht50d.core.bus_stats import BusStats
 from oht50d.core.bus_trace import BusTrace
-from oht50d.core.errands import Errands
+from oht50d.core.errands import Errands, Patience
 from oht50d.core.motion_gate import MotionGate
 from oht50d.core.register_names import RegisterNames
 from oht50d.core.wire_schedule import Rank, WireSchedule
@@ -22,12 +22,13 @@ from oht50d.services.register_desk import RegisterDesk
 def build_sight(config: BusConfig, schedule: WireSchedule, maps: Sequence[ModuleMap]) -> Sight:
     """Trace, statistics and errands; the errands become a source of the schedule."""
 
-    def timeout_ns(unit: int) -> int:
+    def patience(unit: int) -> Patience:
         link = schedule.links.get(unit)
-        is_answering = link is not None and link.failures == 0
-        return config.reply_timeout.ns if is_answering else config.probe_timeout.ns
+        if link is None or not link.is_identified:
+            return Patience(config.probe_timeout.ns, 1)
+        return Patience(config.reply_timeout.ns, 2)
 
-    errands = Errands(timeout_ns)
+    errands = Errands(patience)
     schedule.attach(errands, Rank.ERRAND)
     per_character_ns = character_ns(config.serial.baud)
     return Sight(
