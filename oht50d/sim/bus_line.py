@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable
 from attrs import evolve
 
 from oht50d.codec.rtu import MalformedFrame, ModbusServer, ServerFrame, encode_reply, encode_request
-from oht50d.model.bus import BusReply, ExceptionReply, ReadRegisters
+from oht50d.model.bus import BusReply, ExceptionReply, ReadRegisters, RegisterWrite
 from oht50d.model.registers import ModuleKind
 from oht50d.sim.alarm import Alarm
 from oht50d.sim.fault_kinds import FaultKind
 from oht50d.sim.faults import FaultBoard
 from oht50d.sim.line_noise import LineNoise
 from oht50d.sim.line_settings import LineSettings
-from oht50d.sim.modbus_slaves import SlaveModule
+from oht50d.sim.modbus_slaves import SERVED_FUNCTIONS, SlaveModule
 from oht50d.sim.plant import Plant
 from oht50d.sim.pseudo_terminal import PseudoTerminal
 from oht50d.sim.reply_faults import Drawn, ReplyFaults, encode_refusal, twin_of
@@ -59,7 +59,7 @@ class BusLine:
         self._plant = plant
         self._faults = faults
         self._settle = settle
-        self._server = ModbusServer()
+        self._server = ModbusServer(SERVED_FUNCTIONS)
         self._last_arrival_ns = 0
         self._alarm: Alarm | None = None
         for unit in self.modules:
@@ -277,7 +277,7 @@ class BusLine:
             return ExceptionReply(unit, frame.raw[1] & 0x7F, frame.exception_code or 1)
         self._hold_stuck(module)
         reply = module.answer(frame)
-        if not isinstance(frame, ReadRegisters) and not isinstance(reply, ExceptionReply):
+        if isinstance(frame, RegisterWrite) and not isinstance(reply, ExceptionReply):
             self.counters.modules[unit].writes += 1
             if module.map.kind is ModuleKind.TRAVEL:
                 self._plant.touch_drives()
