@@ -14,7 +14,7 @@ from contextlib import suppress
 from attrs import frozen
 
 from oht50d.codec import modbus_pdu as pdu
-from oht50d.codec.modbus_pdu import EXCEPTION_FLAG, MAX_UNIT, ReplyMismatch
+from oht50d.codec.modbus_pdu import EXCEPTION_FLAG, SERIAL_UNITS, ReplyMismatch
 from oht50d.codec.rtu import EXCEPTION_FRAME_BYTES, MAX_FRAME_BYTES, crc16
 
 MAX_BUFFER_BYTES = 4 * MAX_FRAME_BYTES
@@ -106,7 +106,7 @@ class Overhearer:
 
     def _next_frame(self, *, is_final: bool) -> HeardFrame | None:
         """The frame at the front; a reply to the request that was heard last goes before another request."""
-        if len(self._buffer) < _LEAST_FRAME_BYTES or self._buffer[0] > MAX_UNIT:
+        if len(self._buffer) < _LEAST_FRAME_BYTES or self._buffer[0] not in SERIAL_UNITS:
             return None
         if self._request is not None and self._is_answer(self._request):
             length = reply_length(self._buffer)
@@ -147,7 +147,7 @@ class Overhearer:
             return True
         lengths = (request_length(buffer), reply_length(buffer))
         is_possible = any(length is not None and len(buffer) < length <= MAX_FRAME_BYTES for length in lengths)
-        return buffer[0] <= MAX_UNIT and is_possible
+        return buffer[0] in SERIAL_UNITS and is_possible
 
     def _skip_byte(self, heard: list[HeardFrame]) -> None:
         self._noise.append(self._buffer[0])

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from oht50d.codec.modbus_pdu import SERVED_FUNCTIONS, MalformedFrame, ReplyMismatch, decode_reply_pdu, read_request
+from oht50d.codec.modbus_pdu import (
+    SERVED_FUNCTIONS,
+    TCP_UNITS,
+    MalformedFrame,
+    ReplyMismatch,
+    decode_reply_pdu,
+    read_request,
+)
 from oht50d.codec.registers import decode_register
 from oht50d.codec.rtu import crc16
 from oht50d.core.bus_trace import TracedFrame
@@ -184,7 +191,7 @@ class FrameReader:
 def _request_in(body: bytes, octets: bytes) -> BusRequest | MalformedFrame:
     if len(body) < 2:
         return MalformedFrame(octets, "too short for a request")
-    return read_request(body[0], body[1:], octets, SERVED_FUNCTIONS)
+    return read_request(body[0], body[1:], raw=octets, units=TCP_UNITS, served=SERVED_FUNCTIONS)
 
 
 def _trouble(frame: TracedFrame) -> str:

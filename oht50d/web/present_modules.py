@@ -17,6 +17,8 @@ def modules_view(snapshot: Snapshot, now_ns: int) -> Json:
             "is_listen_only": wire.is_listen_only,
             "is_listening": wire.is_listening,
             "port": wire.port,
+            "device": wire.device or None,
+            "transport": wire.transport,
             "cause": wire.cause,
             "remedy": wire.remedy,
             "is_simulated": wire.is_simulated,
