@@ -27,9 +27,9 @@ def view_list(modules: Iterable[ModuleMap], snapshot: Snapshot, now_ns: int) -> 
 
 
 def view_polled(target: Target, snapshot: Snapshot, now_ns: int, max_age_s: float) -> Tree | None:
-    """A single register out of the snapshot, if it was polled within `max_age_s`."""
+    """A single register out of the snapshot, if it was polled within `max_age_s`; never for 0."""
     reading = _known(target, snapshot)
-    if reading is None or target.count != 1 or now_ns - reading.received_ns > max_age_s * 1e9:
+    if max_age_s <= 0 or reading is None or target.count != 1 or now_ns - reading.received_ns > max_age_s * 1e9:
         return None
     (spec,) = target.specs
     assert spec is not None
