@@ -236,6 +236,29 @@ def test_bytes_without_a_request_and_after_a_reset_are_refused() -> None:
         client.receive_data(READ_FRAME[4:])
 
 
+@pytest.mark.parametrize("request_", [READ, WriteRegister(17, 1, 3), WriteRegisters(17, 1, (1, 2))])
+def test_the_same_reply_again_is_refused(request_: BusRequest) -> None:
+    replies: dict[BusRequest, BusReply] = {
+        READ: ReadReply(17, (555, 0, 100)),
+        WriteRegister(17, 1, 3): WriteReply(17, 1, 1, 3),
+        WriteRegisters(17, 1, (1, 2)): WriteReply(17, 1, 2, None),
+    }
+    frame = encode_reply(replies[request_])
+    framing = RtuFraming()
+    framing.expect(request_)
+    assert framing.receive_data(frame) == replies[request_]
+    with pytest.raises(RemoteProtocolError, match="without a request"):
+        framing.receive_data(frame)
+    with pytest.raises(RemoteProtocolError, match="after the end"):
+        receive(request_, frame + frame)
+
+
+@pytest.mark.parametrize("request_", [WriteRegister(17, 1, 0x10000), WriteRegisters(17, 0xFFFF, (1, 2))])
+def test_what_cannot_be_sent_is_not_expected(request_: BusRequest) -> None:
+    with pytest.raises(LocalProtocolError):
+        RtuFraming().expect(request_)
+
+
 def test_expecting_again_forgets_the_older_bytes() -> None:
     client = RtuFraming()
     client.expect(READ)
