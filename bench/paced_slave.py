@@ -3,8 +3,8 @@
 Why not the simulator: this slave does nothing else, so it hears a frame when it is there and not when its loop comes
 round. After a reply it sleeps for most of t3.5 (no frame may come then; one that does is early) and looks without
 sleeping from 1.4 ms on, so its own wake-up is charged to nobody. A gap runs from the return of the call that wrote the
-reply's last byte to the moment at which the next request was there; the slave's own lateness is not in it. Early is what
-came less than t3.5 after that call *began*: no master can have had the byte before, whatever the kernel did in between.
+reply's last byte to the moment at which the next request was there; the slave's own lateness is not in it. Early is
+what came less than t3.5 after that call *began*: no master can have had the byte before.
 
 The model is that of docs/performance.md: request + t3.5 + 1.0 ms turnaround + reply, delivered when its last character
 would be in (or in pieces, as a UART's buffer hands them over). Source of t3.5: serial line V1.02, section 2.5.1.1.
