@@ -30,6 +30,7 @@ def ours(port: str, maps_dir: Path, count: int, *, keeps_silence: bool) -> float
     from oht50d.core.safety_config import SafetyConfig
     from oht50d.core.wire_schedule import WireSchedule, WireTimes
     from oht50d.drivers.field_bus import BusConfig, FieldBus
+    from oht50d.drivers.modbus_line import LineTimes
     from oht50d.drivers.serial_port import SerialPortConfig, open_serial_port
     from oht50d.drivers.timer import PreciseTimer
     from oht50d.model.registers import BlockReadings
@@ -61,7 +62,7 @@ def ours(port: str, maps_dir: Path, count: int, *, keeps_silence: bool) -> float
         timer = PreciseTimer()
         bus = FieldBus(config, schedule, timer, open_serial_port, publish, lambda _report: None)
         if not keeps_silence:
-            bus._silence_ns = bus._character_ns = 0
+            bus._line._times = LineTimes(0, 0)
             timer.lead_ns = 0
         with scope:
             await bus.run()

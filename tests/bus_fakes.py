@@ -58,11 +58,10 @@ class MemoryLine:
     _last_byte_ns: int = -(10**9)
     _news: trio.Event = field(factory=trio.Event)
 
-    async def send_all(self, data: bytes) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self.is_stuck:
-            await trio.sleep_forever()
+    def send_now(self, data: bytes) -> int:
         self._require_line()
+        if self.is_stuck:
+            return 0
         at_ns = now_ns()
         (request,) = ModbusServer().receive_data(data)
         assert isinstance(request, BusRequest)
@@ -76,7 +75,11 @@ class MemoryLine:
             at_ns = max(self._last_byte_ns + delay_ns, self._answered_ns.get(request.unit, 0))
             self._answered_ns[request.unit] = at_ns
             self.inject(piece, at_ns)
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        return len(data)
+
+    async def send_all(self, data: bytes) -> None:
+        assert self.is_stuck, f"{len(data)} bytes left, although everything was taken"
+        await trio.sleep_forever()
 
     async def receive_some(self, max_bytes: int = 4096) -> bytes:
         await trio.lowlevel.checkpoint()
@@ -89,11 +92,11 @@ class MemoryLine:
             with trio.move_on_at(float("inf") if next_ns is None else next_ns / 1e9):
                 await self._news.wait()
 
-    def drain_input(self) -> int:
+    def drain_input(self) -> bytes:
         self._require_line()
-        count = len(self._take_due())
-        self.drained += count
-        return count
+        octets = self._take_due()
+        self.drained += len(octets)
+        return octets
 
     def close(self) -> None:
         self.is_closed = True

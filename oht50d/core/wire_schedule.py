@@ -1,53 +1,49 @@
 """What goes out on the wire next, and what its outcome means (owner: the field bus driver; pure, time is an argument).
 
-Order (ARCHITECTURE, The wire): stop, safety poll, identification, motion write, set-up write, then the rest by earliest
-deadline. The permit is checked here at the moment of encoding; when it runs out the schedule trips S1 by itself.
+Order (ARCHITECTURE, The wire): stop, safety poll, identification, motion write, set-up write, errands and searches from
+outside, then the rest by earliest deadline. Polls are in `poll_slots.py`. The permit is checked here at the moment of
+encoding; when it runs out the schedule trips S1 by itself.
 """
 
+import enum
 from collections.abc import Sequence
 from typing import assert_never
 
 from attrs import evolve
 
-from oht50d.codec.registers import decode_block
 from oht50d.core.actuators import Actuators
 from oht50d.core.drive_line import DriveLine
 from oht50d.core.drive_timeout import DriveTimeout
-from oht50d.core.fence import Fence
 from oht50d.core.module_link import ModuleLink
 from oht50d.core.motion_gate import MotionGate
-from oht50d.core.poll_plan import PollPlan, plan_blocks
+from oht50d.core.poll_slots import PollSlots
 from oht50d.core.role_table import RoleTable
 from oht50d.core.safety_config import SafetyConfig
+from oht50d.core.slot_fence import SlotFence
 from oht50d.core.stop_run import MotionFeedback
 from oht50d.core.stop_sequence import StopSequencer
 from oht50d.core.wire_feedback import are_drives_prepared, motion_feedback, residual_words
-from oht50d.core.wire_slots import Idle, Purpose, Slot, WireTimes, read_of
-from oht50d.model.bus import (
-    BusRequest,
-    ExceptionReply,
-    ExchangeResult,
-    Failure,
-    ReadReply,
-    WriteRegister,
-    WriteRegisters,
-)
+from oht50d.core.wire_slots import Idle, Purpose, Slot, SlotSource, WireTimes
+from oht50d.model.bus import ExchangeResult, WriteRegister, WriteRegisters
 from oht50d.model.motion import Cause, CauseCode, Decision, Permit, StopKind, StopReport
-from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, PollClass, RegisterBlock
+from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, PollClass
 
-__all__ = ["Idle", "Purpose", "Slot", "WireSchedule", "WireTimes"]
+__all__ = ["Idle", "Purpose", "Rank", "Slot", "SlotSource", "WireSchedule", "WireTimes"]
 
-IDENTITY_ROLE = "identity.type"
-BUTTON_ROLE = "reset.button"
-PRESSED_PERIOD_NS = 50_000_000
-"""How often a pressed reset button is read: a hold is as long as its readings show."""
 PAUSE_NS = 1_000_000_000
 SAFETY_PAUSE_NS = 250_000_000
 RECHECK_NS = 1_000_000
 
 
+class Rank(enum.IntEnum):
+    """Which of the sources outside the schedule is asked first."""
+
+    ERRAND = 0
+    BACKGROUND = 1
+
+
 class WireSchedule:
-    """Joins stop sequencer, drive line, poll plan, fence and module links into one answer: the next slot."""
+    """Joins stop sequencer, drive line, polls, fence, links and further sources into one answer: the next slot."""
 
     def __init__(
         self,
@@ -64,19 +60,24 @@ class WireSchedule:
         self._config = config
         self._times = times
         self._actuators = actuators
-        self._gate = MotionGate(maps, actuators, config.drive_mode)
+        self.gate = MotionGate(maps, actuators, config.drive_mode)
         self.sequencer = StopSequencer(config.stop, actuators, predicted_ms)
         has_timeout = actuators.timeout_register is not None
-        self.drive_line = DriveLine(actuators, self._gate, config.drive_timeout.ns * 2 // 5 if has_timeout else None)
-        blocks = [block for module in maps for block in plan_blocks(module)]
-        self._plan = PollPlan(blocks)
-        self._identity_blocks = {b.unit: b for b in blocks if any(s.role == IDENTITY_ROLE for s in b.specs)}
-        self._fence = Fence(times.max_late_ns)
+        self.drive_line = DriveLine(actuators, self.gate, config.drive_timeout.ns * 2 // 5 if has_timeout else None)
+        self._fence = SlotFence(self.links, times)
         self._roles = RoleTable()
         self._timeout = DriveTimeout(actuators, self._roles, config.drive_timeout)
+        self.polls = PollSlots(maps, self.links, self._fence, times, self._roles, self._note_identified)
+        self._sources: list[tuple[Rank, SlotSource]] = []
+        self._is_polls_turn = False
         self._decision: Decision | None = None
         self._is_open = False
         self.adopted_sequence = 0
+
+    def attach(self, source: SlotSource, rank: Rank) -> None:
+        """One more source of slots, asked after those of its rank that came before."""
+        self._sources.append((rank, source))
+        self._sources.sort(key=lambda entry: entry[0])
 
     # -- what the outside says
 
@@ -153,25 +154,29 @@ class WireSchedule:
             return Idle(now_ns + PAUSE_NS)
         self._watch_permit(now_ns)
         self.sequencer.observe(self._feedback(now_ns), now_ns)
-        return (
+        slot = (
             self._stop_slot(now_ns, is_first_only=True)
-            or self._late_safety_poll(now_ns)
+            or (self.polls.late_safety(now_ns) if self.sequencer.is_active else None)
             or self._stop_slot(now_ns)
-            or self._urgent_poll(now_ns)
-            or self._identify_slot(now_ns)
+            or self.polls.urgent(now_ns, is_moving=self._is_moving)
+            or self.polls.identify(now_ns)
             or self._motion_slot(now_ns)
             or self._set_up_slot(now_ns)
-            or self._poll_slot(now_ns)
-            or Idle(self._next_due_ns(now_ns))
+            or self._outside_slot(now_ns)
+            or self.polls.due(now_ns, is_moving=self._is_moving)
         )
+        return slot or Idle(self._next_due_ns(now_ns))
 
     def complete(self, slot: Slot, result: ExchangeResult) -> BlockReadings | None:
         """Take the outcome of a slot; decoded readings of an identified module are returned."""
-        link = self.links[slot.request.unit]
-        was_free = self._fence.is_free(slot.request, result.sent_ns)
-        link.record(result)
-        self._record_fence(slot.request, result, was_free=was_free)
+        link = self.links.get(slot.request.unit)
+        if link is not None:
+            link.record(result)
+        self._fence.record(result)
+        self._is_polls_turn = slot.source is not None
         match slot.purpose:
+            case Purpose.POLL | Purpose.IDENTIFY:
+                return self.polls.complete(slot, result)
             case Purpose.STOP:
                 assert slot.stop_frame is not None
                 self.sequencer.complete(slot.stop_frame, result)
@@ -179,10 +184,10 @@ class WireSchedule:
                 self._complete_motion(result)
             case Purpose.SET_UP:
                 self._timeout.complete(result.ended_ns)
-                for block in filter(self._timeout.is_read_by, self._plan.blocks):
-                    self._plan.expedite_block(block, result.ended_ns)
-            case Purpose.POLL | Purpose.IDENTIFY:
-                return self._complete_block(slot, result)
+                self.polls.expedite(self._timeout.is_read_by, result.ended_ns)
+            case Purpose.ERRAND | Purpose.SEARCH:
+                assert slot.source is not None
+                slot.source.complete(slot, result)
             case Purpose.FENCE:
                 pass
             case _:
@@ -194,13 +199,6 @@ class WireSchedule:
         self._fence.unexpected(unit, now_ns)
 
     # -- slots by rank
-
-    def _late_safety_poll(self, now_ns: int) -> Slot | None:
-        """Repeats of a stop that a dead module does not answer must not starve the safety module."""
-        if not self.sequencer.is_active:
-            return None
-        block = self._plan.next_overdue(now_ns, is_moving=True, skip_units=self._skipped(now_ns), only=PollClass.SAFETY)
-        return None if block is None else self._polled(block, now_ns)
 
     def _stop_slot(self, now_ns: int, *, is_first_only: bool = False) -> Slot | None:
         """Writes are exempt from the fence; a read-back that it holds up must not hold up the frames of other units."""
@@ -214,42 +212,9 @@ class WireSchedule:
             held_up.append(frame.request.unit)
         for unit in held_up:
             probe = self._fence.probe(unit, now_ns)
-            if probe is not None and not self.links[unit].is_paused(now_ns):
+            if probe is not None:
                 return Slot(probe, Purpose.FENCE, self._times.safety_ns)
         return None
-
-    def _identify_slot(self, now_ns: int) -> Slot | None:
-        """Modules that have not proved who they are; the safety module first."""
-        waiting = [
-            link for link in self.links.values() if not link.is_identified and not link.is_paused(now_ns)
-        ]  # fmt: skip
-        waiting.sort(key=lambda link: link.module.kind is not ModuleKind.SAFETY)
-        for link in waiting:
-            block = self._identity_blocks.get(link.module.address)
-            if block is not None:
-                return self._read_slot(block, Purpose.IDENTIFY, now_ns, self._times.probe_ns)
-        return None
-
-    def _urgent_poll(self, now_ns: int) -> Slot | None:
-        """The safety block when it is due; motor and position when they are past their deadline.
-
-        One that looks like the exchange just made waits for another frame in between.
-        """
-        block = self._due_block(now_ns)
-        if block is None or block.poll is not PollClass.SAFETY:
-            skipped = self._skipped(now_ns)
-            block = self._plan.next_overdue(now_ns, is_moving=self._is_moving, skip_units=skipped)
-            if block is not None and self._fence.follows_itself(read_of(block), now_ns):
-                skipped |= {block.unit}
-                block = self._plan.next_overdue(now_ns, is_moving=self._is_moving, skip_units=skipped)
-        return None if block is None else self._polled(block, now_ns)
-
-    def _poll_slot(self, now_ns: int) -> Slot | None:
-        """What is due; a block that looks like the exchange just made lets another module go first."""
-        block = self._due_block(now_ns)
-        if block is not None and self._fence.follows_itself(read_of(block), now_ns):
-            block = self._due_block(now_ns, but_not=block.unit) or block
-        return None if block is None else self._polled(block, now_ns)
 
     def _motion_slot(self, now_ns: int) -> Slot | None:
         decision = self._decision
@@ -258,12 +223,12 @@ class WireSchedule:
         if self.sequencer.is_active or not decision.permit.is_valid(now_ns) or not self.is_set_up:
             return None
         request = self.drive_line.next_request(decision.demand, decision.permit, now_ns)
-        if request is None or not self._gate.check(request, decision.permit, now_ns):
+        if request is None or not self.gate.check(request, decision.permit, now_ns):
             return None
         if isinstance(request, WriteRegisters) and not self._is_prepared(decision.permit):
             # Enable waits until mode and direction are read back: the ramp of a stop depends on the mode.
             return None
-        slot = self._fenced(Slot(request, Purpose.MOTION, self._times.other_ns), now_ns)
+        slot = self._fence.passed(Slot(request, Purpose.MOTION, self._times.other_ns), now_ns)
         if slot is not None and slot.purpose is Purpose.MOTION:
             self.drive_line.mark_energised()
         return slot
@@ -271,96 +236,46 @@ class WireSchedule:
     def _set_up_slot(self, now_ns: int) -> Slot | None:
         """Write the drives' communication time-out once the module is identified."""
         request = self._timeout.next_write(now_ns)
-        if request is None or request.unit in self._skipped(now_ns) or not self._gate.check(request, None, now_ns):
+        if request is None or not self.gate.check(request, None, now_ns):
+            return None
+        link = self.links[request.unit]
+        if not link.is_identified or link.is_paused(now_ns):
             return None
         return Slot(request, Purpose.SET_UP, self._times.other_ns)
 
-    # -- helpers
-
-    def _due_block(self, now_ns: int, but_not: int = 0) -> RegisterBlock | None:
-        return self._plan.next_block(now_ns, is_moving=self._is_moving, skip_units=self._skipped(now_ns) | {but_not})
-
-    def _skipped(self, now_ns: int) -> frozenset[int]:
-        return frozenset(
-            unit for unit, link in self.links.items() if not link.is_identified or link.is_paused(now_ns)
-        )  # fmt: skip
-
-    def _polled(self, block: RegisterBlock, now_ns: int) -> Slot | None:
-        timeout_ns = self._times.safety_ns if block.kind is ModuleKind.SAFETY else self._times.other_ns
-        if self.links[block.unit].failures > 0:
-            timeout_ns = min(timeout_ns, self._times.probe_ns)
-        return self._read_slot(block, Purpose.POLL, now_ns, timeout_ns)
-
-    def _read_slot(self, block: RegisterBlock, purpose: Purpose, now_ns: int, timeout_ns: int) -> Slot | None:
-        from_block = Slot(read_of(block), purpose, timeout_ns, block=block)
-        slot = self._fenced(from_block, now_ns)
-        if slot is not None and slot.purpose is not Purpose.FENCE:
-            self._plan.mark_sent(block, now_ns)
-        return slot
-
-    def _fenced(self, slot: Slot, now_ns: int) -> Slot | None:
-        """The slot, or the probe that must come before it, or None if the unit must stay quiet."""
-        if self._fence.is_free(slot.request, now_ns) and not self._fence.follows_itself(slot.request, now_ns):
-            return slot
-        probe = self._fence.probe(slot.request.unit, now_ns)
-        if probe is None:
-            self.links[slot.request.unit].resume_ns = now_ns + self._times.max_late_ns
+    def _outside_slot(self, now_ns: int) -> Slot | None:
+        """Errands, then searches; between two of them a poll that is due gets its turn; a stop has the wire alone."""
+        if self.sequencer.is_active:
             return None
-        return Slot(probe, Purpose.FENCE, slot.timeout_ns)
+        if self._is_polls_turn and self.polls.is_due(now_ns, is_moving=self._is_moving):
+            return None
+        for _, source in self._sources:
+            wanted = source.next_slot(now_ns)
+            if wanted is None:
+                continue
+            if not self.gate.check(wanted.request, None, now_ns):
+                source.refuse(wanted, "only the motion gate may write this")
+                continue
+            slot = self._fence.passed(evolve(wanted, source=source), now_ns)
+            if slot is not None:
+                return slot
+        return None
 
-    def _record_fence(self, request: BusRequest, result: ExchangeResult, *, was_free: bool) -> None:
-        self._fence.exchanged(request, result.ended_ns)
-        if result.failure in (Failure.SILENT, Failure.ABANDONED, Failure.NOISE, Failure.MISMATCH):
-            self._fence.missed(request, result.ended_ns)
-        elif result.reply is not None and was_free:
-            self._fence.answered(request)
+    # -- helpers
 
     def _complete_motion(self, result: ExchangeResult) -> None:
         self.drive_line.complete(result)
+        unit = result.request.unit
         if isinstance(result.request, WriteRegister):
-            self._expedite_motor(result)
+            self.polls.expedite(lambda block: block.unit == unit and block.poll is PollClass.MOTOR, result.ended_ns)
         if self.drive_line.is_unknown:
-            detail = f"unit {result.request.unit:#04x} did not answer a motion frame"
+            detail = f"unit {unit:#04x} did not answer a motion frame"
             self.trip(StopKind.S1, (Cause(CauseCode.MOTION_UNKNOWN, result.ended_ns, detail),), result.ended_ns)
 
-    def _complete_block(self, slot: Slot, result: ExchangeResult) -> BlockReadings | None:
-        block, reply = slot.block, result.reply
-        assert block is not None
-        link = self.links[block.unit]
-        if not isinstance(reply, ReadReply):
-            self._note_missed(slot, block, result)
-            return None
-        readings = decode_block(block, reply.words, requested_ns=result.sent_ns, received_ns=result.ended_ns)
-        if block is self._identity_blocks.get(block.unit):
-            self._identify(link, readings)
-        if not link.is_identified:
-            return None
-        if BUTTON_ROLE in self._roles.apply(readings) and self._roles.number(BUTTON_ROLE):
-            self._plan.hasten_block(block, readings.received_ns + PRESSED_PERIOD_NS)
-        return readings
-
-    def _expedite_motor(self, result: ExchangeResult) -> None:
-        for block in self._plan.blocks:
-            if block.unit == result.request.unit and block.poll is PollClass.MOTOR:
-                self._plan.expedite_block(block, result.ended_ns)
-
-    def _note_missed(self, slot: Slot, block: RegisterBlock, result: ExchangeResult) -> None:
-        """A lost reply is asked for again at once; a refusal is not, or a stubborn module would fill the wire."""
-        link = self.links[block.unit]
-        if not isinstance(result.reply, ExceptionReply):
-            self._plan.expedite_block(block, result.ended_ns)
-        elif slot.purpose is Purpose.IDENTIFY:
-            link.leave_alone(result.ended_ns)
-
-    def _identify(self, link: ModuleLink, readings: BlockReadings) -> None:
-        """Judge a block with an identity; everything about a module that is new on the wire is read at once."""
-        was_identified = link.is_identified
-        if not link.identify(readings):
-            link.leave_alone(readings.received_ns)
-        elif not was_identified:
-            self._plan.expedite(link.module.address, readings.received_ns)
-            if link.module.address == self._actuators.timeout_unit:
-                self._timeout.forget()
+    def _note_identified(self, unit: int) -> None:
+        """The module is new on the wire: its settings may be gone."""
+        if unit == self._actuators.timeout_unit:
+            self._timeout.forget()
 
     def _watch_permit(self, now_ns: int) -> None:
         if not self.drive_line.is_energised or self.sequencer.is_active:
@@ -373,7 +288,7 @@ class WireSchedule:
             self.trip(StopKind.S1, (Cause(CauseCode.MOTION_UNKNOWN, now_ns, detail),), now_ns)
 
     def _is_prepared(self, permit: Permit) -> bool:
-        mode, direction = int(self._gate.drive_mode), permit.direction.value
+        mode, direction = int(self.gate.drive_mode), permit.direction.value
         return are_drives_prepared(self._roles, self._actuators, self.drive_line, mode, direction)
 
     def _is_same_way(self, permit: Permit) -> bool:
@@ -390,11 +305,11 @@ class WireSchedule:
 
     def _next_due_ns(self, now_ns: int) -> int:
         times = [
-            self._plan.next_due_ns(is_moving=self._is_moving, skip_units=self._skipped(now_ns)),
+            self.polls.next_due_ns(now_ns, is_moving=self._is_moving),
             self.sequencer.wakeup_ns(now_ns),
             now_ns + 20_000_000,
+            *(source.wakeup_ns(now_ns) for _, source in self._sources),
         ]
-        paused = [link.resume_ns for link in self.links.values() if link.is_paused(now_ns)]
-        due_ns = min([moment for moment in times if moment is not None] + paused)
+        due_ns = min(moment for moment in times if moment is not None)
         # What is due and cannot go out (a unit that must stay quiet) is looked at again soon, not in a busy loop.
         return due_ns if due_ns > now_ns else now_ns + RECHECK_NS

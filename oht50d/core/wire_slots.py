@@ -1,11 +1,12 @@
 """What the wire schedule answers with: the exchange to make now, or how long there is none (no state)."""
 
 import enum
+from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from oht50d.core.stop_frames import StopFrame
-from oht50d.model.bus import BusRequest, ReadRegisters
+from oht50d.model.bus import BusRequest, ExchangeResult, ReadRegisters
 from oht50d.model.registers import RegisterBlock
 
 
@@ -18,6 +19,33 @@ class Purpose(enum.Enum):
     MOTION = "motion"
     SET_UP = "set_up"
     FENCE = "fence"
+    ERRAND = "errand"
+    """Somebody outside asked for a register, or for one to be written."""
+    SEARCH = "search"
+    """Looking for modules that nobody has bound."""
+
+
+class SlotSource(Protocol):
+    """Somebody outside the schedule who wants the wire now and then; pure, time is an argument.
+
+    What it asks for passes the fence and the motion gate; it is not asked while a stop is under way.
+    """
+
+    def next_slot(self, now_ns: int) -> "Slot | None":
+        """The exchange that it wants now; asking does not commit it: `complete` tells what was made."""
+        ...
+
+    def complete(self, slot: "Slot", result: ExchangeResult) -> None:
+        """The outcome of one of its slots."""
+        ...
+
+    def refuse(self, slot: "Slot", why: str) -> None:
+        """The motion gate does not let one of its slots out."""
+        ...
+
+    def wakeup_ns(self, now_ns: int) -> int | None:
+        """When it should be asked again; None: not before something else happens."""
+        ...
 
 
 @frozen
@@ -29,6 +57,7 @@ class Slot:
     timeout_ns: int
     stop_frame: StopFrame | None = None
     block: RegisterBlock | None = None
+    source: SlotSource | None = field(default=None, eq=False)
 
     @property
     def may_be_abandoned(self) -> bool:
@@ -37,7 +66,7 @@ class Slot:
 
 def read_of(block: RegisterBlock) -> ReadRegisters:
     """The request that reads a block."""
-    return ReadRegisters(block.unit, block.first, block.count)
+    return block.request
 
 
 @frozen

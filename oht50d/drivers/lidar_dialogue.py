@@ -30,7 +30,7 @@ class ByteLink(Protocol):
 
     async def receive_some(self, max_bytes: int = 4096, /) -> bytes: ...
 
-    def drain_input(self) -> int: ...
+    def drain_input(self) -> bytes: ...
 
     def set_dtr(self, is_asserted: bool, /) -> bool: ...
 
@@ -131,7 +131,7 @@ class Dialogue:
         for _ in range(_QUIET_ROUNDS):
             self._link.drain_input()
             await trio.sleep(_QUIET_S)
-            if self._link.drain_input() == 0:
+            if not self._link.drain_input():
                 return
 
     def unanswered(self, noise_before: int) -> LinkError:

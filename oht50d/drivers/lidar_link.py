@@ -116,7 +116,7 @@ class LidarLink:
         if self._link is None:
             return 0
         try:
-            dropped = self._link.drain_input()
+            dropped = len(self._link.drain_input())
         except LinkLost:
             return 0  # the session sees the hang-up itself
         self._client.resynchronise()

@@ -77,24 +77,21 @@ class SerialLink:
         self._stream = trio.lowlevel.FdStream(os.dup(port.fileno()))
         self._resources = opened.pop_all()
 
-    async def send_all(self, octets: bytes) -> None:
-        """Hand all bytes to the kernel, at once as far as it takes them: no other task runs before.
-
-        Raises LinkLost. After a cancellation an unknown part has been sent.
-        """
-        sent = self._send_now(octets)
-        try:
-            await self._stream.send_all(octets[sent:])
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise self._lost() from error
-
-    def _send_now(self, octets: bytes) -> int:
-        """How many bytes the kernel took."""
+    def send_now(self, octets: bytes) -> int:
+        """Hand over what the kernel takes at once; how many bytes that was. Raises LinkLost."""
         try:
             return os.write(self._port.fileno(), octets)
         except BlockingIOError:
             return 0
         except (OSError, serial.PortNotOpenError) as error:
+            raise self._lost() from error
+
+    async def send_all(self, octets: bytes) -> None:
+        """Hand all bytes to the kernel. Raises LinkLost. After a cancellation an unknown part has been sent."""
+        sent = self.send_now(octets)
+        try:
+            await self._stream.send_all(octets[sent:])
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise self._lost() from error
 
     async def receive_some(self, max_bytes: int = DEFAULT_RECEIVE_BYTES) -> bytes:
@@ -107,18 +104,18 @@ class SerialLink:
             raise self._lost()
         return bytes(octets)
 
-    def drain_input(self) -> int:
-        """Throw away what has arrived and say how many bytes that was; bounded, the rest is flushed uncounted.
+    def drain_input(self) -> bytes:
+        """Take what has arrived and answers nothing; bounded, the rest is flushed unseen.
 
         Raises LinkLost if the port has hung up.
         """
-        dropped = 0
+        dropped = b""
         try:
             for _ in range(_MAX_DRAIN_READS):
                 octets = os.read(self._port.fileno(), DEFAULT_RECEIVE_BYTES)
                 if not octets:
                     raise self._lost()
-                dropped += len(octets)
+                dropped += octets
             termios.tcflush(self._port.fileno(), termios.TCIFLUSH)
         except BlockingIOError:
             return dropped

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from oht50d.model.bus import ReadRegisters
+
 RegisterValue = int | float | bool | str
 """A typed register: scaled numbers, booleans, enum and ASCII texts."""
 
@@ -138,6 +140,12 @@ class RegisterBlock:
     poll: PollClass
     first: int
     specs: tuple[RegisterSpec, ...]
+    request: ReadRegisters = field(init=False, repr=False, eq=False)
+    """What reads it: made once, because it goes out many times a second."""
+
+    @request.default
+    def _make_request(self) -> ReadRegisters:
+        return ReadRegisters(self.unit, self.first, len(self.specs))
 
     @property
     def count(self) -> int:

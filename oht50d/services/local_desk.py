@@ -20,7 +20,7 @@ _MAX_EVENTS = 500
 
 
 @frozen
-class _Operation:
+class Operation:
     """What an operation needs and what carries it out."""
 
     right: LocalRight
@@ -31,7 +31,8 @@ class LocalDesk:
     """Call it with a peer and {"op": ..., ...}: {"ok": true, "data": {...}} or {"ok": false, "error": {...}}.
 
     Operations: stop; status, modules, registers(address), events(limit, before_seq); user_add(username, password,
-    role), user_list. `technicians_gid` is the group that may read; None when it does not exist.
+    role), user_list; `further` are those of other desks. `technicians_gid` is the group that may read; None when it
+    does not exist.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class LocalDesk:
         technicians_gid: int | None,
         utc_now: Callable[[], str],
         hints: Callable[[], Sequence[str]] = tuple,
+        further: Sequence[Mapping[str, Operation]] = (),
     ) -> None:
         self._snapshots = snapshots
         self._commander = commander
@@ -54,15 +56,17 @@ class LocalDesk:
         self._technicians_gid = technicians_gid
         self._utc_now = utc_now
         self._hints = hints
-        self._operations: Mapping[str, _Operation] = {
-            "stop": _Operation(LocalRight.STOP, self._stop),
-            "status": _Operation(LocalRight.READ, self._status),
-            "modules": _Operation(LocalRight.READ, self._modules),
-            "registers": _Operation(LocalRight.READ, self._registers),
-            "events": _Operation(LocalRight.READ, self._events),
-            "user_add": _Operation(LocalRight.ADMINISTER, self._user_add),
-            "user_list": _Operation(LocalRight.ADMINISTER, self._user_list),
+        self._operations: Mapping[str, Operation] = {
+            "stop": Operation(LocalRight.STOP, self._stop),
+            "status": Operation(LocalRight.READ, self._status),
+            "modules": Operation(LocalRight.READ, self._modules),
+            "registers": Operation(LocalRight.READ, self._registers),
+            "events": Operation(LocalRight.READ, self._events),
+            "user_add": Operation(LocalRight.ADMINISTER, self._user_add),
+            "user_list": Operation(LocalRight.ADMINISTER, self._user_list),
         }
+        for operations in further:
+            self._operations = {**self._operations, **operations}
 
     async def __call__(self, peer: Peer, request: Mapping[str, object]) -> dict[str, object]:
         """Answer one request; never raises for anything that a peer can send."""

@@ -80,12 +80,12 @@ class Device:
         del self.incoming[:max_bytes]
         return octets
 
-    def drain_input(self) -> int:
+    def drain_input(self) -> bytes:
         if self.has_hung_up:
             raise LinkLost("hung up", cause="lost", remedy="plug it in")
-        count = len(self.incoming)
+        octets = bytes(self.incoming)
         self.incoming.clear()
-        return count
+        return octets
 
     def set_dtr(self, is_asserted: bool, /) -> bool:
         if self.has_hung_up:

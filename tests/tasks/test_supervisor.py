@@ -224,7 +224,7 @@ def plant(bench: Bench, place: str, error: Exception) -> None:
     """The next passage through `place` raises `error`, once."""
     line, bus = bench.line, bench.bus
     owners: dict[str, tuple[object, str]] = {
-        "send": (line, "send_all"), "receive": (line, "receive_some"), "drain": (line, "drain_input"),
+        "send": (line, "send_now"), "receive": (line, "receive_some"), "drain": (line, "drain_input"),
         "close": (line, "close"), "timer": (bus._timer, "wait_until_ns"), "open": (bus, "_open_port"),
         "publish": (bus, "_publish"), "publish_stop": (bus, "_publish_stop"),
     }  # fmt: skip

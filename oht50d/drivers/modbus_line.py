@@ -1,0 +1,264 @@
+"""One exchange after another on an open port: silence, frame out, reply in (state: line clock, counts, pending reply).
+
+It keeps the 3.5-character silence (serial line V1.02, section 2.5.1.1) before every frame, measured from the last byte
+that was read, and tells every frame to whoever watches. It knows nothing about why a frame goes out.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+from attrs import frozen
+
+from oht50d.clock import NS_PER_S, now_ns
+from oht50d.codec.framing import Framing
+from oht50d.codec.modbus_pdu import ReplyMismatch
+from oht50d.core.frame_event import Note, Observe, Way
+from oht50d.core.wire_slots import Slot
+from oht50d.drivers.pending_reply import PendingReply
+from oht50d.model.bus import BusReply, BusRequest, ExceptionReply, ExchangeResult, Failure
+from oht50d.model.errors import LinkLost, RemoteProtocolError
+from oht50d.model.motion import StopKind
+
+SEND_LIMIT_NS = 20_000_000
+"""A port that has not taken a frame this long after its last character should be out is stuck."""
+GAP_LIMIT_NS = 50_000_000
+"""Loop gap beyond which input is thrown away (SAFETY.md, Permits)."""
+MAX_NOISE_WAITS = 20
+"""Bound on waiting for a babbling line: 20 silences (35 ms at 115200), then the frame goes out all the same."""
+STOP_NOISE_WAITS = 3
+"""The same bound while a stop is under way: its frames do not wait for a babbler."""
+
+_NOTES = {
+    Failure.SILENT: Note.TIMEOUT,
+    Failure.NOISE: Note.CRC,
+    Failure.MISMATCH: Note.MISMATCH,
+    Failure.ABANDONED: Note.ABANDONED,
+}
+
+
+class ByteLink(Protocol):
+    """An open port."""
+
+    def send_now(self, octets: bytes) -> int:
+        """Hand over what the port takes at once; how many bytes that was. Raises LinkLost."""
+        ...
+
+    async def send_all(self, octets: bytes) -> None: ...
+
+    async def receive_some(self, max_bytes: int = 4096) -> bytes: ...
+
+    def drain_input(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class Timer(Protocol):
+    """Wakes at a moment of the Trio clock without the 1 ms grain of the event loop's time-out.
+
+    Who needs the moment itself waits until `lead_ns` before it, gets ready, and holds for the rest.
+    """
+
+    lead_ns: int
+
+    async def wait_until_ns(self, deadline_ns: int) -> None: ...
+
+    def hold_until_ns(self, deadline_ns: int) -> None: ...
+
+
+@frozen
+class LineTimes:
+    """What a character and the silence between frames take; both 0 on a transport that has neither."""
+
+    character_ns: int
+    silence_ns: int
+
+
+@frozen
+class Urgency:
+    """What a stop knows about an exchange: the kind of stop whose frame it is, when the drives' permit runs out."""
+
+    kind: StopKind | None
+    permit_ends_ns: int | None
+
+
+class ModbusLine:
+    """The line of one bus owner, through all openings of its port. One exchange at a time."""
+
+    def __init__(
+        self,
+        framing: Framing,
+        times: LineTimes,
+        timer: Timer,
+        observe: Observe,
+        on_unexpected: Callable[[int, int], None],
+    ) -> None:
+        """`on_unexpected(unit, now_ns)` hears of bytes that nobody waited for."""
+        self.pending = PendingReply()
+        self.early_frames = 0
+        self.unexpected_bytes = 0
+        self._framing = framing
+        self._times = times
+        self._timer = timer
+        self._observe = observe
+        self._on_unexpected = on_unexpected
+        self._line_free_ns = 0
+        self._is_dirty = True
+        self._must_drain = False
+        self._asked_unit = 0
+
+    def begin(self, at_ns: int) -> None:
+        """A port was opened: nobody knows what is on the line."""
+        self._is_dirty = True
+        self._line_free_ns = at_ns
+
+    def discard_input(self) -> None:
+        """Throw away what waits in the tty before the next frame: after a loop gap it may be seconds old."""
+        self._must_drain = True
+
+    async def keep_silence(self, link: ByteLink, is_stop_due: Callable[[], bool]) -> None:
+        """Wait until the line is about to have been quiet for 3.5 characters; on a dirty line, until it *is* quiet.
+
+        Whatever came since the last reply is thrown away: it answers nothing that is about to be asked.
+        """
+        is_clean = not (self._is_dirty or self._must_drain)
+        lead_ns = self._timer.lead_ns if is_clean else 0
+        await self._timer.wait_until_ns(self._line_free_ns + self._times.silence_ns - lead_ns)
+        dropped = self._drain(link)
+        if dropped and is_clean:
+            self.unexpected_bytes += dropped
+            self._on_unexpected(self._asked_unit, now_ns())
+        waits = 0
+        # Asked in every round: a stop may come while the line is babbling.
+        while dropped and waits < (STOP_NOISE_WAITS if is_stop_due() else MAX_NOISE_WAITS):
+            waits += 1
+            self._line_free_ns = now_ns()
+            await self._timer.wait_until_ns(self._line_free_ns + self._times.silence_ns)
+            dropped = self._drain(link)
+        self._must_drain = False
+
+    def _drain(self, link: ByteLink) -> int:
+        dropped = link.drain_input()
+        if dropped:
+            self._observe(now_ns(), Way.RECEIVED, dropped, Note.UNEXPECTED, None)
+        return len(dropped)
+
+    async def exchange(self, link: ByteLink, slot: Slot, urgency: Urgency) -> ExchangeResult:
+        """One frame out, one reply in, or the reason why not. The line is marked dirty if anything is left open."""
+        request, framing, character_ns = slot.request, self._framing, self._times.character_ns
+        adu = framing.encode(request)
+        framing.expect(request)
+        self._asked_unit = request.unit
+        quiet_ns = self._line_free_ns + self._times.silence_ns
+        self._timer.hold_until_ns(quiet_ns)
+        sent_ns = now_ns()
+        is_early = sent_ns < quiet_ns
+        self.early_frames += is_early
+        self._is_dirty = True
+        ends_ns = sent_ns + len(adu) * character_ns
+        sent = link.send_now(adu)
+        if sent < len(adu):
+            await self._send_rest(link, adu[sent:], ends_ns)
+        self._observe(sent_ns, Way.SENT, adu, Note.EARLY if is_early else Note.SENT, slot.purpose)
+        reply_ns = framing.reply_bytes(request) * character_ns
+        self.pending.arm(
+            slot,
+            earliest_ns=ends_ns + self._times.silence_ns,
+            reply_ns=reply_ns + self._times.silence_ns,
+            deadline_ns=ends_ns + slot.timeout_ns + reply_ns,
+            kind=urgency.kind,
+            permit_ends_ns=urgency.permit_ends_ns,
+        )
+        result = await self._receive(link, slot, sent_ns, ends_ns + slot.timeout_ns + reply_ns, len(adu))
+        failure = result.failure
+        self._line_free_ns = max(self._line_free_ns if failure is None else now_ns(), ends_ns)
+        self._is_dirty = failure is not None
+        return result
+
+    async def _send_rest(self, link: ByteLink, octets: bytes, ends_ns: int) -> None:
+        with trio.move_on_at((ends_ns + SEND_LIMIT_NS) / NS_PER_S) as sending:
+            await link.send_all(octets)
+        if sending.cancelled_caught:
+            # Whatever it holds back: closing drops it, and the next opening begins with S0.
+            raise LinkLost("the port takes no more bytes", cause="lost", remedy="Check the adapter and its cable.")
+
+    async def _receive(
+        self, link: ByteLink, slot: Slot, sent_ns: int, deadline_ns: int, sent_bytes: int
+    ) -> ExchangeResult:
+        """The reply, or why there is none; runs under the scope that a stop may shorten."""
+        reception = _Reception(slot.request)
+        with self.pending.open() as scope:
+            try:
+                await self._collect(link, reception)
+            finally:
+                is_shortened = self.pending.close()
+        if scope.cancelled_caught and is_shortened:
+            reception.failure = Failure.ABANDONED
+        ended_ns = now_ns()
+        if reception.reply is not None and ended_ns - deadline_ns > GAP_LIMIT_NS:
+            # Seen this late, its age is unknown: this process was not running for a while.
+            reception.reply, reception.failure, reception.note = None, Failure.SILENT, Note.STALE
+        self._observe(ended_ns, Way.RECEIVED, reception.octets, reception.told(), slot.purpose)
+        failure = reception.failure if reception.reply is None else None
+        return ExchangeResult(slot.request, reception.reply, failure, sent_ns, ended_ns)
+
+    async def _collect(self, link: ByteLink, reception: "_Reception") -> None:
+        framing, pending = self._framing, self.pending
+        while reception.reply is None:
+            octets = await link.receive_some()
+            self._line_free_ns = now_ns()
+            try:
+                reception.reply = framing.receive_data(octets)
+            except ReplyMismatch:
+                pending.note_foreign()
+                reception.failure = Failure.MISMATCH
+                await self._skip_foreign(link, reception.octets + octets)
+                reception.octets = b""
+                framing.expect(reception.request)
+                continue
+            except RemoteProtocolError:
+                reception.failure = Failure.NOISE
+                reception.octets += octets
+                return
+            pending.note_begun()
+            reception.octets += octets
+
+    async def _skip_foreign(self, link: ByteLink, octets: bytes) -> None:
+        """A reply to something else, until the line is quiet again; the one that is waited for may still come (serial
+        line V1.02, section 2.4.1: the time-out is kept running)."""
+        self.unexpected_bytes += len(octets)
+        self._on_unexpected(octets[0], now_ns())
+        quiet_s = self._times.silence_ns / NS_PER_S
+        try:
+            with trio.move_on_after(quiet_s) as quiet:
+                while True:
+                    more = await link.receive_some()
+                    octets = (octets + more)[-MAX_FOREIGN_BYTES:]
+                    self.unexpected_bytes += len(more)
+                    self._line_free_ns = now_ns()
+                    quiet.deadline = trio.current_time() + quiet_s
+        finally:
+            self._observe(self._line_free_ns, Way.RECEIVED, octets, Note.MISMATCH, None)
+
+
+MAX_FOREIGN_BYTES = 4096
+"""How many of the bytes of a stranger are kept for the trace."""
+
+
+class _Reception:
+    """What has come of one reply."""
+
+    __slots__ = ("failure", "note", "octets", "reply", "request")
+
+    def __init__(self, request: BusRequest) -> None:
+        self.request = request
+        self.octets = b""
+        self.reply: BusReply | None = None
+        self.failure = Failure.SILENT
+        self.note: Note | None = None
+
+    def told(self) -> Note:
+        """What the trace says about it."""
+        if self.reply is not None:
+            return Note.EXCEPTION if isinstance(self.reply, ExceptionReply) else Note.VALID
+        return self.note or _NOTES[self.failure]
