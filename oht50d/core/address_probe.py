@@ -1,7 +1,7 @@
 """Asking one address who is there, with a handful of reads (pure; owner: whoever searches).
 
-Function 3 only, so that probing never writes (SAFETY.md, Latch, reset, authority). Source of the registers: the lists in
-`domain/registers` (tag 0x00F8 and 0x00F9, serial number 0x00FB and 0x00FC low word first, device id 0x0100, type
+Function 3 only, so that probing never writes (SAFETY.md, Latch, reset, authority). Source of the registers: the lists
+in `domain/registers` (tag 0x00F8 and 0x00F9, serial number 0x00FB and 0x00FC low word first, device id 0x0100, type
 0x0104, firmware 0x0105) and DOMAIN, section 3 (presence probe 0x0000).
 """
 
@@ -14,12 +14,8 @@ from oht50d.core.fence import IDENTITY_COUNT, IDENTITY_FIRST
 from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
 from oht50d.model.modules import FoundModule, FoundState
 
-TAG_FIRST, TAG_COUNT = 0x00F8, 8
-SERIAL_FIRST, SERIAL_COUNT = 0x00FB, 2
-TYPE_FIRST, TYPE_COUNT = 0x0104, 2
-PRESENCE_FIRST, PRESENCE_COUNT = 0x0000, 1
 DAMAGED_LIMIT = 3
-"""So many damaged replies to one question are no noise any more."""
+"""So many damaged replies to one question are no noise any more; each try has another length (fence)."""
 MAX_EXCHANGES = 16
 """Bound on one address, abandoned and repeated exchanges included."""
 NO_SERIALS = frozenset({0, 0xFFFFFFFF})
@@ -32,14 +28,16 @@ BROKEN_OFF = "it stopped answering"
 
 
 class _Step(enum.Enum):
-    """The questions; each comes only if the one before it leaves something open. Neighbours differ in length, so that
-    no reply passes for the next one's (fence)."""
+    """The questions, each only if the one before it leaves something open: first register, and how many in each try.
 
-    IDENTITY = (IDENTITY_FIRST, IDENTITY_COUNT)
-    TYPE = (TYPE_FIRST, TYPE_COUNT)
-    PRESENCE = (PRESENCE_FIRST, PRESENCE_COUNT)
-    TAG = (TAG_FIRST, TAG_COUNT)
-    SERIAL = (SERIAL_FIRST, SERIAL_COUNT)
+    Neighbours differ in length, so that no reply passes for the next one's.
+    """
+
+    IDENTITY = (IDENTITY_FIRST, (IDENTITY_COUNT, 8, 7))
+    TYPE = (0x0104, (2, 3, 4))
+    PRESENCE = (0x0000, (1, 2, 3))
+    TAG = (0x00F8, (8, 7, 6))
+    SERIAL = (0x00FB, (2, 3, 4))
 
 
 _REFUSED = {
@@ -88,7 +86,10 @@ class AddressProbe:
 
     def next_request(self) -> ReadRegisters | None:
         """The next question; None when it is over."""
-        return None if self._step is None else ReadRegisters(self.address, *self._step.value)
+        if self._step is None:
+            return None
+        first, counts = self._step.value
+        return ReadRegisters(self.address, first, counts[self._damaged])
 
     def complete(self, result: ExchangeResult) -> None:
         """Take the outcome of the question that was asked."""

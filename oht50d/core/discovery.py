@@ -1,8 +1,8 @@
 """Looking for modules while polling goes on (pure; owner: wire schedule, which asks it when nothing else is due).
 
-Source of the rules: DOMAIN, section 3: 0x02 to 0x08 in less than 5 s, each 5 s while a mandatory module is missing, else
-each 30 s, gone after two rounds without an answer. Addresses of bound modules that answer count as seen; bound ones that
-are silent are asked by their own links, from the same allowance for silent addresses as this search.
+Source of the rules: DOMAIN, section 3: 0x02 to 0x08 in less than 5 s, each 5 s while a mandatory module is missing,
+else each 30 s, gone after two rounds without an answer. Addresses of bound modules that answer count as seen; bound
+ones that are silent are asked by their own links, from the same allowance for silent addresses as this search.
 """
 
 from collections import deque
@@ -13,8 +13,8 @@ from attrs import Attribute, evolve, field, frozen
 
 from oht50d.core.address_probe import TWICE, AddressProbe
 from oht50d.core.module_link import ModuleLink
-from oht50d.core.wire_slots import Purpose, Slot
-from oht50d.model.bus import ExchangeResult, Failure
+from oht50d.core.wire_slots import Purpose, Slot, WireTimes
+from oht50d.model.bus import ExchangeResult, Failure, ReadRegisters
 from oht50d.model.modules import DiscoveryStatus, FoundModule, FoundState
 from oht50d.model.units import Duration, SettingClash, between
 
@@ -46,19 +46,23 @@ class DiscoveryConfig:
             raise SettingClash("last", f"at least first, which is {self.first}", self.last)
 
 
+DISCOVERY_CLAIM = "discovery"
+
+
 class ProbeAllowance(Protocol):
-    """What dead and absent addresses may take of the wire together."""
+    """What dead and absent addresses may take of the wire together, whoever asks them."""
 
-    def may_probe(self, now_ns: int) -> bool:
-        """True if an address that may be silent can be asked now."""
+    @property
+    def opens_ns(self) -> int:
+        """When the next probe may start."""
         ...
 
-    def spend(self, cost_ns: int, now_ns: int) -> None:
-        """An address was asked and did not answer."""
+    def may_probe(self, claimant: str, now_ns: int) -> bool:
+        """True if `claimant` may send one probe now."""
         ...
 
-    def ready_ns(self, now_ns: int) -> int:
-        """When `may_probe` is true again; `now_ns` or before if it is."""
+    def spend(self, claimant: str, sent_ns: int, ended_ns: int) -> None:
+        """The probe was made, answered or not."""
         ...
 
 
@@ -70,19 +74,24 @@ class Discovery:
         config: DiscoveryConfig,
         links: Mapping[int, ModuleLink],
         allowance: ProbeAllowance,
-        timeout_ns: int,
+        times: WireTimes,
+        timeout_ns: Callable[[ReadRegisters], int],
         is_at_rest: Callable[[], bool],
     ) -> None:
-        """`is_at_rest` is asked before each probe: while drives are energised the wire has better things to do."""
+        """`timeout_ns` gives each question its share of a probe's time. `is_at_rest` is asked before each: while drives
+        are energised the wire has better things to do."""
         self._config = config
         self._links = links
         self._allowance = allowance
+        self._max_late_ns = times.max_late_ns
         self._timeout_ns = timeout_ns
         self._is_at_rest = is_at_rest
         self._waiting: deque[int] = deque()
         self._probe: AddressProbe | None = None
         self._found: dict[int, FoundModule] = {}
         self._misses: dict[int, int] = {}
+        self._silent_ns: dict[int, int] = {}
+        """When each address was asked last without an answer: until a late one is impossible it is left alone."""
         self._rounds = 0
         self._is_searching = False
         self._is_wanted = True
@@ -133,16 +142,18 @@ class Discovery:
         assert self._probe is not None
         request = self._probe.next_request()
         assert request is not None
-        if not self._is_known_present(self._probe) and not self._allowance.may_probe(now_ns):
+        if not self._allowance.may_probe(DISCOVERY_CLAIM, now_ns):
             return None
-        return Slot(request, Purpose.PROBE, self._timeout_ns)
+        return Slot(request, Purpose.SEARCH, self._timeout_ns(request))
 
     def complete(self, slot: Slot, result: ExchangeResult) -> None:
-        """Take the outcome of a question; the allowance pays for silence and for damage."""
-        if result.failure in (Failure.SILENT, Failure.NOISE, Failure.MISMATCH):
-            self._allowance.spend(result.ended_ns - result.sent_ns, result.ended_ns)
+        """Take the outcome of a question."""
+        self._allowance.spend(DISCOVERY_CLAIM, result.sent_ns, result.ended_ns)
+        unit = slot.request.unit
+        if result.failure is Failure.SILENT:
+            self._silent_ns[unit] = result.ended_ns
         probe = self._probe
-        if probe is None or probe.address != slot.request.unit:
+        if probe is None or probe.address != unit:
             return
         probe.complete(result)
         if probe.is_over:
@@ -151,12 +162,18 @@ class Discovery:
             if not self._waiting:
                 self._finish(result.ended_ns)
 
+    def refuse(self, slot: Slot, why: str) -> None:
+        """A read is never refused; whatever was is not asked again in this round."""
+        self._probe = None
+
     def wakeup_ns(self, now_ns: int) -> int | None:
         """When there is something to ask; None while the drives are energised."""
         if not self._is_at_rest():
             return None
-        if self._probe is not None or self._waiting:
-            return max(now_ns, self._allowance.ready_ns(now_ns))
+        if self._probe is not None:
+            return max(now_ns, self._allowance.opens_ns)
+        if self._waiting:
+            return max(now_ns, self._allowance.opens_ns, self._free_ns(self._waiting[0]))
         return now_ns if self._is_wanted else self._due_ns
 
     # -- rounds
@@ -168,8 +185,12 @@ class Discovery:
                 return False
             self._begin_round(now_ns)
         while self._waiting:
-            unit = self._waiting.popleft()
-            if self._is_worth_asking(unit):
+            unit = self._waiting[0]
+            is_asked = self._is_worth_asking(unit)
+            if is_asked and now_ns < self._free_ns(unit):
+                return False
+            self._waiting.popleft()
+            if is_asked:
                 self._probe = AddressProbe(unit)
                 return True
             self._miss(unit)
@@ -203,8 +224,9 @@ class Discovery:
         link = self._links.get(unit)
         return link is not None and link.is_identified
 
-    def _is_known_present(self, probe: AddressProbe) -> bool:
-        return probe.found is not None or (probe.address in self._found and probe.address not in self._misses)
+    def _free_ns(self, unit: int) -> int:
+        """When a late answer of this address is no longer possible."""
+        return self._silent_ns.get(unit, -self._max_late_ns) + self._max_late_ns
 
     def _conclude(self, probe: AddressProbe) -> None:
         """Listed at once; gone after two rounds without an answer."""
