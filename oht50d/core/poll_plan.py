@@ -103,19 +103,21 @@ def plan_utilisation(
 class _Entry:
     """One block's schedule: due one period after `released_ns`, or at `due_ns` as it stands while `is_forced`."""
 
-    __slots__ = ("block", "due_ns", "is_forced", "period_ns", "rank", "released_ns", "unit")
+    __slots__ = ("block", "due_ns", "half_ns", "is_forced", "period_ns", "rank", "released_ns", "unit")
 
     def __init__(self, block: RegisterBlock) -> None:
         self.block = block
         self.unit = block.unit
         self.rank = _RANKS[block.poll]
         self.period_ns = RATES[block.poll].rest.ns
+        self.half_ns = self.period_ns // 2
         self.released_ns = 0
         self.due_ns = 0
         self.is_forced = True
 
     def set_period(self, period_ns: int) -> None:
         self.period_ns = period_ns
+        self.half_ns = period_ns // 2
         if not self.is_forced:
             self.due_ns = self.released_ns + period_ns
 
@@ -135,6 +137,7 @@ class PollPlan:
 
     def __init__(self, blocks: Iterable[RegisterBlock]) -> None:
         self._entries = [_Entry(block) for block in blocks]
+        self._vital = [entry for entry in self._entries if entry.block.poll in VITAL]
         self._by_block = {id(entry.block): entry for entry in self._entries}
         self._is_moving = False
 
@@ -151,16 +154,10 @@ class PollPlan:
         safety class: of equal deadlines the more critical class wins, then the one that has waited longest.
         """
         self._adopt(is_moving)
-        best: RegisterBlock | None = None
-        best_key = (0, 0, 0)
-        for entry in self._entries:
-            due_ns = entry.due_ns
-            if due_ns > now_ns or entry.unit in skip_units:
-                continue
-            key = (max(due_ns + entry.period_ns // 2, now_ns), entry.rank, due_ns)
-            if best is None or key < best_key:
-                best, best_key = entry.block, key
-        return best
+        due = [entry for entry in self._entries if entry.due_ns <= now_ns and entry.unit not in skip_units]
+        if len(due) <= 1:
+            return due[0].block if due else None
+        return min(due, key=lambda entry: (max(entry.due_ns + entry.half_ns, now_ns), entry.rank, entry.due_ns)).block
 
     def next_overdue(
         self,
@@ -177,11 +174,9 @@ class PollPlan:
         self._adopt(is_moving)
         worst: RegisterBlock | None = None
         worst_ns = now_ns
-        for entry in self._entries:
-            if entry.block.poll not in VITAL or entry.unit in skip_units or only not in (None, entry.block.poll):
-                continue
-            deadline_ns = entry.due_ns + entry.period_ns // 2
-            if deadline_ns < worst_ns:
+        for entry in self._vital:
+            deadline_ns = entry.due_ns + entry.half_ns
+            if deadline_ns < worst_ns and entry.unit not in skip_units and only in (None, entry.block.poll):
                 worst, worst_ns = entry.block, deadline_ns
         return worst
 

@@ -48,7 +48,8 @@ def _record_nothing(_slot: Slot, _result: ExchangeResult) -> None:
 class FieldBus:
     """The wire. `run` holds the port until it is cancelled or the link is lost; then it may be run again.
 
-    `observe` hears every frame, `record` every exchange; both must return at once.
+    `publish` answers True if the reading must be judged before the next frame; `observe` hears every frame, `record`
+    every exchange; all must return at once.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class FieldBus:
         schedule: WireSchedule,
         timer: Timer,
         open_port: Callable[[SerialPortConfig], Awaitable[ByteLink]],
-        publish: Callable[[BlockReadings], None],
+        publish: Callable[[BlockReadings], bool],
         publish_stop: Callable[[StopReport], None],
         *,
         observe: Observe = observe_nothing,
@@ -177,13 +178,16 @@ class FieldBus:
 
     async def _serve(self, link: ByteLink) -> None:
         schedule, line = self._schedule, self._line
+        is_judged_first = True
         while True:
             # Silence first: the schedule is asked when the frame is about to go and nothing is awaited after that, so
             # that no frame outlives a stop or its permit while the line has to be quiet.
-            await line.keep_silence(link, self._is_stop_due)
-            # Trio runs what is ready in random order: one turn more, so that the guardian, woken by the last reply
-            # before this task was, has judged it before the next frame is chosen.
-            await trio.lowlevel.checkpoint()
+            if await line.keep_silence(link, self._is_stop_due) or is_judged_first:
+                # Trio runs what is ready in random order: one turn more, so that the guardian, woken by the last reply
+                # before this task was, has judged it before the next frame is chosen.
+                await trio.lowlevel.checkpoint()
+            if is_judged_first:
+                await trio.lowlevel.checkpoint()
             step = schedule.next(now_ns())
             self._report_stop()
             if isinstance(step, Idle):
@@ -195,8 +199,7 @@ class FieldBus:
                 self._last_valid_ns = result.ended_ns
             self._record(step, result)
             readings = schedule.complete(step, result)
-            if readings is not None:
-                self._publish(readings)
+            is_judged_first = readings is not None and self._publish(readings)
 
     async def _idle(self, until_ns: int) -> None:
         self._wake = trio.Event()

@@ -116,14 +116,17 @@ class ModbusLine:
         """Throw away what waits in the tty before the next frame: after a loop gap it may be seconds old."""
         self._must_drain = True
 
-    async def keep_silence(self, link: ByteLink, is_stop_due: Callable[[], bool]) -> None:
+    async def keep_silence(self, link: ByteLink, is_stop_due: Callable[[], bool]) -> bool:
         """Wait until the line is about to have been quiet for 3.5 characters; on a dirty line, until it *is* quiet.
 
-        Whatever came since the last reply is thrown away: it answers nothing that is about to be asked.
+        Whatever came since the last reply is thrown away: it answers nothing that is about to be asked. False if there
+        was nothing to wait for: no other task has run then.
         """
         is_clean = not (self._is_dirty or self._must_drain)
-        lead_ns = self._timer.lead_ns if is_clean else 0
-        await self._timer.wait_until_ns(self._line_free_ns + self._times.silence_ns - lead_ns)
+        begins_ns = self._line_free_ns + self._times.silence_ns - (self._timer.lead_ns if is_clean else 0)
+        has_waited = begins_ns > now_ns()
+        if has_waited:
+            await self._timer.wait_until_ns(begins_ns)
         dropped = self._drain(link)
         if dropped and is_clean:
             self.unexpected_bytes += dropped
@@ -135,7 +138,9 @@ class ModbusLine:
             self._line_free_ns = now_ns()
             await self._timer.wait_until_ns(self._line_free_ns + self._times.silence_ns)
             dropped = self._drain(link)
+            has_waited = True
         self._must_drain = False
+        return has_waited
 
     def _drain(self, link: ByteLink) -> int:
         dropped = link.drain_input()
