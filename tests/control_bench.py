@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import trio
 from attrs import define, field
 from bus_fakes import MS, SAFETY, Bench, MockTimer, make_bench
+from core_fixtures import fresh_registry
 
 from oht50d.app.rooms import SnapshotShelf
 from oht50d.clock import now_ns
@@ -131,7 +132,10 @@ def make_control(*, is_lidar_simulated: bool = True) -> Control:
     """Built inside a Trio test."""
     config = SafetyConfig(brake_wiring=BrakeWiring.ENERGISE_TO_RELEASE)
     bench = make_bench(config=config)
-    state = RobotState(bench.schedule, bench.actuators, Simulation(True, is_lidar_simulated), config.zones.sector_count)
+    state = RobotState(
+        bench.schedule, bench.actuators, Simulation(True, is_lidar_simulated), config.zones.sector_count,
+        fresh_registry(bench.maps),
+    )  # fmt: skip
     kernel = SafetyKernel(config, BOOT_ID, now_ns())
     snapshots, store = SnapshotShelf(), Store()
     maker = SnapshotMaker(Identity("OHT-50-001", True, False), config, utc_now)

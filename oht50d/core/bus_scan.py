@@ -9,7 +9,7 @@ from attrs import evolve, field, frozen
 
 from oht50d.codec.rtu import character_ns, encode_request, reply_length, silence_ns
 from oht50d.core.address_probe import AddressProbe
-from oht50d.core.wire_slots import Purpose, Slot
+from oht50d.core.wire_slots import Idle, Purpose, Slot
 from oht50d.model.bus import ExchangeResult, ReadRegisters
 from oht50d.model.errors import CommandRejected
 from oht50d.model.line import LineSettings, Parity
@@ -18,13 +18,15 @@ from oht50d.model.modules import FoundModule, ScanProgress
 MAX_LINES = 33
 MAX_FOUND = 256
 LIMIT_NS = 600_000_000_000
-"""Bound on one scan. All addresses at the five speeds that modules know, with three parities, take two to three minutes."""
+"""Bound on one scan. All addresses at the five speeds that modules know, with three parities, take three minutes."""
 LEAST_NS = 5_000_000_000
 SLOW_BAUD = 38_400
 SLOW_TIMEOUT_NS = 50_000_000
 """Below `SLOW_BAUD` a module gets this long to answer: its processor is as slow as its line."""
 SLACK = 3
 """So many times the time for an empty bus: those who answer take longer than those who are not there."""
+
+RECHECK_NS = 1_000_000
 
 CANCELLED = "cancelled"
 COMPLETE = "complete"
@@ -174,3 +176,42 @@ def _silent_ns(line: LineSettings, timeout_ns: int) -> int:
     characters = len(encode_request(request)) + reply_length(request)
     per_character_ns = character_ns(line.baud, character_bits(line))
     return characters * per_character_ns + line_timeout_ns(line, timeout_ns) + silence_ns(line.baud)
+
+
+class PollingPause:
+    """The scan that has the wire instead of the polls, and what becomes of it; the last one stays to be looked at."""
+
+    def __init__(self) -> None:
+        self.scan: BusScan | None = None
+        self._is_on = False
+
+    @property
+    def is_scanning(self) -> bool:
+        return self.scan is not None and not self.scan.is_over
+
+    @property
+    def line(self) -> LineSettings | None:
+        """How the port must be set for what goes out next; None: as always."""
+        return self.scan.line if self.scan is not None and not self.scan.is_over else None
+
+    def begin(self, scan: BusScan) -> None:
+        """Raises CommandRejected while there is one."""
+        if self._is_on:
+            raise CommandRejected("ROBOT_BUSY", "a scan is under way: cancel it first")
+        self.scan, self._is_on = scan, True
+
+    def end(self, why: str) -> bool:
+        """No more questions; True if polling has paused until now."""
+        was_on, self._is_on = self._is_on, False
+        if self.scan is not None:
+            self.scan.finish(why)
+        return was_on
+
+    def next_slot(self, now_ns: int) -> Slot | Idle | None:
+        """The scan's next question; None if the polls have the wire. Its questions differ in shape by themselves, and
+        replies to another setting of the line are no replies: they need no fence."""
+        scan = self.scan
+        if not self._is_on or scan is None or scan.is_over:
+            return None
+        slot = scan.next_slot(now_ns)
+        return Idle(now_ns + RECHECK_NS) if slot is None else evolve(slot, source=scan)

@@ -13,12 +13,14 @@ from attrs import field, frozen
 from oht50d.clock import now_ns
 from oht50d.codec.framing import RtuFraming
 from oht50d.codec.rtu import character_ns, encode_request, reply_length, silence_ns
+from oht50d.core.bus_scan import CANCELLED, FOR_A_STOP, BusScan, ScanOrder, character_bits, check_order
 from oht50d.core.frame_event import Note, Observe, Way, observe_nothing
 from oht50d.core.wire_schedule import Idle, Purpose, Slot, WireSchedule
 from oht50d.drivers.modbus_line import ByteLink, LineTimes, ModbusLine, Timer, Urgency
 from oht50d.drivers.serial_port import SerialPortConfig
 from oht50d.model.bus import BusRequest, ExchangeResult
 from oht50d.model.errors import LinkError, LinkLost
+from oht50d.model.line import LineSettings
 from oht50d.model.motion import Cause, CauseCode, Decision, StopKind, StopReport
 from oht50d.model.registers import BlockReadings
 from oht50d.model.snapshot import WireStatus
@@ -72,10 +74,10 @@ class FieldBus:
         self._publish_stop = publish_stop
         self._observe = observe
         self._record = record
-        times = LineTimes(character_ns(config.serial.baud), silence_ns(config.serial.baud))
+        self._own_line = self._set_line = LineSettings(config.serial.baud)
+        times = line_times(self._own_line)
         self._line = ModbusLine(RtuFraming(), times, timer, observe, schedule.note_unexpected)
         self._wake = trio.Event()
-        self._opened_ns: int | None = None
         self._last_valid_ns: int | None = None
         self._problem = ("closed", "")
         self._transactions = 0
@@ -109,6 +111,7 @@ class FieldBus:
 
     def repeat_stop(self) -> None:
         """Send the frames of the last stop again, and have them read back again."""
+        self._schedule.end_scan(FOR_A_STOP, now_ns())
         sequencer = self._schedule.sequencer
         if sequencer.is_active:
             sequencer.confirm_again(now_ns())
@@ -119,6 +122,17 @@ class FieldBus:
     def wake(self) -> None:
         """Something new wants the wire: an idle wait ends."""
         self._wake.set()
+
+    def start_scan(self, order: ScanOrder) -> None:
+        """Pause polling and look for modules as `order` says. Raises CommandRejected."""
+        timeout_ns = self._config.probe_timeout.ns
+        check_order(order, timeout_ns)
+        self._schedule.begin_scan(BusScan(order, timeout_ns, now_ns()))
+        self._wake.set()
+
+    def cancel_scan(self) -> None:
+        """End a scan, with S0 and identification as after an opening; nothing without one."""
+        self._schedule.end_scan(CANCELLED, now_ns())
 
     def discard_input(self) -> None:
         """Throw away what waits in the tty: after a loop gap it may be seconds old. Holds until it is drained."""
@@ -137,12 +151,13 @@ class FieldBus:
             cause=cause,
             remedy=remedy,
             is_simulated=self._config.is_simulated,
-            opened_ns=self._opened_ns,
+            opened_ns=self._schedule.opened_ns,
             transactions=self._transactions,
             early_frames=self._line.early_frames,
             adopted_sequence=self._schedule.adopted_sequence,
             last_valid_ns=self._last_valid_ns,
             unexpected_bytes=self._line.unexpected_bytes,
+            scan=None if self._schedule.pause.scan is None else self._schedule.pause.scan.progress(),
         )
 
     # -- the task
@@ -171,7 +186,9 @@ class FieldBus:
             link.close()
 
     def _begin_session(self) -> None:
-        at_ns = self._opened_ns = now_ns()
+        at_ns = now_ns()
+        self._set_line = self._own_line
+        self._line.set_times(line_times(self._own_line))
         self._line.begin(at_ns)
         self._observe(at_ns, Way.LINE, self._config.serial.port.encode(), Note.OPENED, None)
         self._schedule.open(at_ns, Cause(self._opening_cause, at_ns, "the port was opened"))
@@ -180,6 +197,7 @@ class FieldBus:
         schedule, line = self._schedule, self._line
         is_judged_first = True
         while True:
+            self._adopt_line(link)
             # Silence first: the schedule is asked when the frame is about to go and nothing is awaited after that, so
             # that no frame outlives a stop or its permit while the line has to be quiet.
             if await line.keep_silence(link, self._is_stop_due) or is_judged_first:
@@ -188,6 +206,8 @@ class FieldBus:
                 await trio.lowlevel.checkpoint()
             if is_judged_first:
                 await trio.lowlevel.checkpoint()
+            if self._wanted_line != self._set_line:
+                continue
             step = schedule.next(now_ns())
             self._report_stop()
             if isinstance(step, Idle):
@@ -197,9 +217,29 @@ class FieldBus:
             self._transactions += 1
             if result.is_valid:
                 self._last_valid_ns = result.ended_ns
-            self._record(step, result)
+            if self._set_line == self._own_line:
+                self._record(step, result)
             readings = schedule.complete(step, result)
             is_judged_first = readings is not None and self._publish(readings)
+
+    @property
+    def _wanted_line(self) -> LineSettings:
+        return self._schedule.pause.line or self._own_line
+
+    def _adopt_line(self, link: ByteLink) -> None:
+        """Set the port as what goes out next needs it: a scan tries other settings, a stop finds its own again."""
+        if self._wanted_line == self._set_line:
+            return
+        try:
+            link.reconfigure(self._wanted_line)
+        except LinkLost:
+            raise
+        except LinkError as problem:
+            self._schedule.end_scan(f"ended early: {problem}", now_ns())
+            link.reconfigure(self._own_line)
+        self._set_line = self._wanted_line
+        self._line.set_times(line_times(self._set_line))
+        self._line.begin(now_ns())
 
     async def _idle(self, until_ns: int) -> None:
         self._wake = trio.Event()
@@ -225,6 +265,11 @@ class FieldBus:
         if report is not None and report != self._reported:
             self._reported = report
             self._publish_stop(report)
+
+
+def line_times(line: LineSettings) -> LineTimes:
+    """What a character and the silence take with these settings."""
+    return LineTimes(character_ns(line.baud, character_bits(line)), silence_ns(line.baud))
 
 
 def exchange_ns(request: BusRequest, baud: int, turnaround_ns: int) -> int:

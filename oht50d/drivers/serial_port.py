@@ -21,6 +21,7 @@ from attrs import Attribute, field, frozen
 from oht50d.drivers.lock_file import LockHeld, take_lock
 from oht50d.drivers.port_holders import describe_holders, holders_of
 from oht50d.model.errors import LinkError, LinkLost
+from oht50d.model.line import LineSettings, Parity
 
 DEFAULT_RECEIVE_BYTES = 4096
 BAUD_RATES = (9600, 19_200, 38_400, 57_600, 115_200, 230_400, 256_000, 460_800, 500_000, 921_600, 1_000_000)
@@ -28,6 +29,7 @@ _MAX_DRAIN_READS = 64
 _PTY_MAJORS = range(136, 144)
 _NO_SUCH_LINE = (errno.ENOTTY, errno.EINVAL)
 _NOT_A_PORT = (errno.ENOTTY, errno.EINVAL, errno.EISDIR)
+_PARITIES = {Parity.NONE: serial.PARITY_NONE, Parity.EVEN: serial.PARITY_EVEN, Parity.ODD: serial.PARITY_ODD}
 _BUSY = (errno.EBUSY, errno.EAGAIN)
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -127,6 +129,22 @@ class SerialLink:
         except (OSError, termios.error, serial.PortNotOpenError) as error:
             raise self._lost() from error
         return dropped
+
+    def reconfigure(self, line: LineSettings) -> None:
+        """Set speed and character of the open port; what waits in it is dropped.
+
+        Raises LinkError if the driver does not know them, LinkLost if the port has hung up.
+        """
+        try:
+            self._port.apply_settings(
+                {"baudrate": line.baud, "parity": _PARITIES[line.parity], "stopbits": line.stop_bits}
+            )
+            _configure(self._port)
+            termios.tcflush(self._port.fileno(), termios.TCIFLUSH)
+        except ValueError as error:
+            raise LinkError(f"{self._name} cannot be set to {line}: {error}", cause="config") from error
+        except (OSError, termios.error) as error:
+            raise self._lost() from error
 
     def set_dtr(self, is_asserted: bool) -> bool:
         """Drive the DTR line; False if the port has no such line (a pseudo-terminal). Raises LinkLost."""

@@ -83,6 +83,8 @@ class CauseCode(enum.Enum):
     MODULE_MISSING = "module_missing"
     NO_EVIDENCE = "no_evidence"
     STOPPING = "stopping"
+    MODULE_CHANGED = "module_changed"
+    BUS_SCAN = "bus_scan"
 
 
 @frozen
