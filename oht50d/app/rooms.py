@@ -179,7 +179,10 @@ def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_
     simulation = Simulation(config.bus.is_simulated, config.lidar.is_simulated)
     predicted_ms = reaction_model(config, maps, actuators).after_detection().total_ms
     schedule = WireSchedule(maps, actuators, config.safety, wire_times(config.bus), predicted_ms)
-    state = RobotState(schedule, actuators, simulation, config.safety.zones.sector_count)
+    module_file = ModuleFile(config.robot.state_dir / ("simulation-" * config.bus.is_simulated + MODULES_FILE))
+    registry = ModuleRegistry(zip(config.bus.maps, maps, strict=True), module_file.load())
+    discovery = build_discovery(config.bus, schedule)
+    state = RobotState(schedule, actuators, simulation, config.safety.zones.sector_count, registry, discovery)
     kernel = SafetyKernel(config.safety, boot_id, now_ns(), "" if spool.was_clean else UNCLEAN_END)
     has_timeout = actuators.timeout_register is not None
     identity = Identity(config.robot.robot_id, config.is_simulated, has_timeout)

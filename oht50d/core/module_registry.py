@@ -4,7 +4,7 @@ Source of the rules: SAFETY.md, Latch, reset, authority: a changed serial number
 sight of an address without a record registers by itself, unless an older list was lost.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from attrs import define, evolve, field
 
@@ -67,6 +67,7 @@ class ModuleRegistry:
         self._places: dict[tuple[int, int], tuple[tuple[int, str], ...]] = {}
         self.revision = 0
         """Ascends with every change that belongs on disk."""
+        self.on_change: Callable[[], None] = lambda: None
 
     # -- what the modules show
 
@@ -117,8 +118,7 @@ class ModuleRegistry:
     @property
     def stored(self) -> StoredModules:
         """What belongs on disk."""
-        records = tuple(self._records[unit] for unit in sorted(self._records))
-        return StoredModules(records=records, is_lost=self._is_lost, problem=self._problem)
+        return self._stored(self._records)
 
     def date_new(self, utc: str) -> None:
         """Give records that were made by first sight their date: the registry itself has no clock."""
@@ -146,16 +146,21 @@ class ModuleRegistry:
 
     def with_record(self, record: ModuleRecord) -> StoredModules:
         """What would be on disk with `record` in it."""
-        stored = self.stored
-        others = [one for one in stored.records if one.address != record.address]
-        return evolve(stored, records=tuple(sorted([*others, record], key=lambda one: one.address)))
+        return self._stored({**self._records, record.address: record})
 
     def adopt(self, record: ModuleRecord) -> None:
         """Take the record of an acceptance that is on disk."""
         self._records[record.address] = record
-        self.revision += 1
+        self._is_lost = self.stored.is_lost
+        self._note_change()
 
     # -- helpers
+
+    def _stored(self, records: Mapping[int, ModuleRecord]) -> StoredModules:
+        """A lost list is made good once somebody has accepted every bound module."""
+        is_lost = self._is_lost and not self._sights.keys() <= records.keys()
+        kept = tuple(records[unit] for unit in sorted(records))
+        return StoredModules(records=kept, is_lost=is_lost, problem=self._problem if is_lost else "")
 
     def _identity_places(self, readings: BlockReadings) -> tuple[tuple[int, str], ...]:
         """Where in a block identity stands; looked up once a block."""
@@ -171,7 +176,11 @@ class ModuleRegistry:
         unit = sight.module.address
         if unit not in self._records and not self._is_lost and sight.identity is not None:
             self._records[unit] = _record(sight, sight.identity, "", FIRST_SIGHT)
-            self.revision += 1
+            self._note_change()
+
+    def _note_change(self) -> None:
+        self.revision += 1
+        self.on_change()
 
     def _unknown_words(self, sight: _Sight, identity: ModuleIdentity) -> str:
         why = f"the list of known modules was lost ({self._problem})"

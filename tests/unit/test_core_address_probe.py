@@ -1,35 +1,16 @@
 """Asking one address who is there: reads only, a bounded number of them, and what each answer means."""
 
-from collections.abc import Callable
-
 import pytest
 from core_fixtures import MS, START_NS
 from hypothesis import given
 from hypothesis import strategies as st
+from strange_modules import LIFTER, Answer, device
 
 from oht50d.core.address_probe import DAMAGED_LIMIT, GARBLED, MAX_EXCHANGES, NAMELESS, TWICE, AddressProbe, serial_of
 from oht50d.model.bus import BusReply, ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
 from oht50d.model.modules import FoundState
 
 UNIT = 0x06
-LIFTER = {
-    0x00F8: 0x4C49, 0x00F9: 0x4654, 0x00FA: 0x0100, 0x00FB: 1234, 0x00FC: 0, 0x00FD: 1, 0x00FE: 2, 0x00FF: 3,
-    0x0100: 6, 0x0101: 5, 0x0102: 0, 0x0103: 1, 0x0104: 6, 0x0105: 0x0203, 0x0106: 0x0100, 0x0107: 0, 0x0108: 0,
-}  # fmt: skip
-
-Answer = Callable[[ReadRegisters], BusReply | Failure]
-
-
-def device(words: dict[int, int], refused: tuple[int, ...] = ()) -> Answer:
-    """A strict device: an unmapped register, or one that it refuses, is exception 2."""
-
-    def answer(request: ReadRegisters) -> BusReply | Failure:
-        span = range(request.address, request.address + request.count)
-        if any(address not in words or address in refused for address in span):
-            return ExceptionReply(request.unit, 3, 2)
-        return ReadReply(request.unit, tuple(words[address] for address in span))
-
-    return answer
 
 
 def step(probe: AddressProbe, answer: BusReply | Failure, at_ns: int = START_NS) -> None:
