@@ -183,7 +183,8 @@ class PollingPause:
 
     def __init__(self) -> None:
         self.scan: BusScan | None = None
-        self._is_on = False
+        self.is_on = False
+        """From the beginning of a scan until the polls have the wire again."""
 
     @property
     def is_scanning(self) -> bool:
@@ -192,17 +193,17 @@ class PollingPause:
     @property
     def line(self) -> LineSettings | None:
         """How the port must be set for what goes out next; None: as always."""
-        return self.scan.line if self.scan is not None and not self.scan.is_over else None
+        return self.scan.line if self.is_on and self.scan is not None and not self.scan.is_over else None
 
     def begin(self, scan: BusScan) -> None:
         """Raises CommandRejected while there is one."""
-        if self._is_on:
+        if self.is_on:
             raise CommandRejected("ROBOT_BUSY", "a scan is under way: cancel it first")
-        self.scan, self._is_on = scan, True
+        self.scan, self.is_on = scan, True
 
     def end(self, why: str) -> bool:
         """No more questions; True if polling has paused until now."""
-        was_on, self._is_on = self._is_on, False
+        was_on, self.is_on = self.is_on, False
         if self.scan is not None:
             self.scan.finish(why)
         return was_on
@@ -211,7 +212,7 @@ class PollingPause:
         """The scan's next question; None if the polls have the wire. Its questions differ in shape by themselves, and
         replies to another setting of the line are no replies: they need no fence."""
         scan = self.scan
-        if not self._is_on or scan is None or scan.is_over:
+        if scan is None or scan.is_over:
             return None
         slot = scan.next_slot(now_ns)
         return Idle(now_ns + RECHECK_NS) if slot is None else evolve(slot, source=scan)

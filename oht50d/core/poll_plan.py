@@ -137,6 +137,7 @@ class PollPlan:
 
     def __init__(self, blocks: Iterable[RegisterBlock]) -> None:
         self._entries = [_Entry(block) for block in blocks]
+        self._by_rank = sorted(self._entries, key=lambda entry: entry.rank)
         self._vital = [entry for entry in self._entries if entry.block.poll in VITAL]
         self._by_block = {id(entry.block): entry for entry in self._entries}
         self._is_moving = False
@@ -154,10 +155,18 @@ class PollPlan:
         safety class: of equal deadlines the more critical class wins, then the one that has waited longest.
         """
         self._adopt(is_moving)
-        due = [entry for entry in self._entries if entry.due_ns <= now_ns and entry.unit not in skip_units]
-        if len(due) <= 1:
-            return due[0].block if due else None
-        return min(due, key=lambda entry: (max(entry.due_ns + entry.half_ns, now_ns), entry.rank, entry.due_ns)).block
+        best: _Entry | None = None
+        best_ns = 0
+        for entry in self._by_rank:
+            due_ns = entry.due_ns
+            if due_ns > now_ns or entry.unit in skip_units:
+                continue
+            deadline_ns = due_ns + entry.half_ns
+            deadline_ns = max(deadline_ns, now_ns)
+            is_longer_due = best is not None and entry.rank == best.rank and due_ns < best.due_ns
+            if best is None or deadline_ns < best_ns or (deadline_ns == best_ns and is_longer_due):
+                best, best_ns = entry, deadline_ns
+        return None if best is None else best.block
 
     def next_overdue(
         self,

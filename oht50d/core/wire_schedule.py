@@ -179,10 +179,11 @@ class WireSchedule:
             self.adopted_sequence = self._decision.sequence
         if not self._is_open:
             return Idle(now_ns + PAUSE_NS)
-        step = self.pause.next_slot(now_ns)
-        if step is not None:
-            return step
-        self.end_scan(COMPLETE, now_ns)
+        if self.pause.is_on:
+            step = self.pause.next_slot(now_ns)
+            if step is not None:
+                return step
+            self.end_scan(COMPLETE, now_ns)
         self._watch_permit(now_ns)
         if self.sequencer.is_active:
             self.sequencer.observe(self._feedback(now_ns), now_ns)

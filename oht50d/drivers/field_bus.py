@@ -83,6 +83,9 @@ class FieldBus:
         self._transactions = 0
         self._opening_cause = CauseCode.BOOT
         self._reported: StopReport | None = None
+        self._was_stop_active = True
+        self._is_judged_first = True
+        self._step: Slot
 
     # -- WirePort: synchronous, callable from any task of the Trio thread
 
@@ -194,33 +197,43 @@ class FieldBus:
         self._schedule.open(at_ns, Cause(self._opening_cause, at_ns, "the port was opened"))
 
     async def _serve(self, link: ByteLink) -> None:
-        schedule, line = self._schedule, self._line
-        is_judged_first = True
         while True:
-            self._adopt_line(link)
-            # Silence first: the schedule is asked when the frame is about to go and nothing is awaited after that, so
-            # that no frame outlives a stop or its permit while the line has to be quiet.
-            if await line.keep_silence(link, self._is_stop_due) or is_judged_first:
-                # Trio runs what is ready in random order: one turn more, so that the guardian, woken by the last reply
-                # before this task was, has judged it before the next frame is chosen.
-                await trio.lowlevel.checkpoint()
-            if is_judged_first:
-                await trio.lowlevel.checkpoint()
-            if self._wanted_line != self._set_line:
-                continue
-            step = schedule.next(now_ns())
-            self._report_stop()
-            if isinstance(step, Idle):
-                await self._idle(step.until_ns)
-                continue
-            result = await line.exchange(link, step, self._urgency(step))
-            self._transactions += 1
-            if result.is_valid:
-                self._last_valid_ns = result.ended_ns
-            if self._set_line == self._own_line:
-                self._record(step, result)
-            readings = schedule.complete(step, result)
-            is_judged_first = readings is not None and self._publish(readings)
+            with self._line.pending.open() as scope:
+                # A reply and the end of its time may come together: then the scope is used up, too.
+                while not scope.cancel_called:
+                    await self._turn(link)
+            if scope.cancelled_caught:
+                self._complete(self._step, self._line.give_up())
+
+    async def _turn(self, link: ByteLink) -> None:
+        """Silence, then what the schedule wants to do now."""
+        self._adopt_line(link)
+        # Silence first: the schedule is asked when the frame is about to go and nothing is awaited after that, so that
+        # no frame outlives a stop or its permit while the line has to be quiet.
+        if await self._line.keep_silence(link, self._is_stop_due) or self._is_judged_first:
+            # Trio runs what is ready in random order: one turn more, so that the guardian, woken by the last reply
+            # before this task was, has judged it before the next frame is chosen.
+            await trio.lowlevel.checkpoint()
+        if self._is_judged_first:
+            await trio.lowlevel.checkpoint()
+        if self._wanted_line is not self._set_line:
+            return
+        step = self._schedule.next(now_ns())
+        self._report_stop()
+        if isinstance(step, Idle):
+            await self._idle(step.until_ns)
+            return
+        self._step = step
+        self._complete(step, await self._line.exchange(link, step, self._urgency(step)))
+
+    def _complete(self, slot: Slot, result: ExchangeResult) -> None:
+        self._transactions += 1
+        if result.is_valid:
+            self._last_valid_ns = result.ended_ns
+        if self._set_line is self._own_line:
+            self._record(slot, result)
+        readings = self._schedule.complete(slot, result)
+        self._is_judged_first = readings is not None and self._publish(readings)
 
     @property
     def _wanted_line(self) -> LineSettings:
@@ -228,7 +241,7 @@ class FieldBus:
 
     def _adopt_line(self, link: ByteLink) -> None:
         """Set the port as what goes out next needs it: a scan tries other settings, a stop finds its own again."""
-        if self._wanted_line == self._set_line:
+        if self._wanted_line is self._set_line:
             return
         try:
             link.reconfigure(self._wanted_line)
@@ -261,6 +274,10 @@ class FieldBus:
         self._line.pending.hurry(self._schedule.sequencer.kind)
 
     def _report_stop(self) -> None:
+        is_active = self._schedule.sequencer.is_active
+        if not is_active and not self._was_stop_active:
+            return
+        self._was_stop_active = is_active
         report = self._schedule.stop_report
         if report is not None and report != self._reported:
             self._reported = report

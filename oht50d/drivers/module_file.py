@@ -1,7 +1,7 @@
 """The list of accepted modules on disk: small, whole or not at all, and never silently empty (owner: `ModuleFile`).
 
 A list that cannot be read counts as lost: whoever has no record is unknown then. The file that says so takes the place
-of the damaged one in one step, so that no crash in between makes the loss look like a first start. JSON, schema version 1.
+of the damaged one in one step, so that no crash in between makes the loss look like a first start. JSON, schema 1.
 """
 
 import json

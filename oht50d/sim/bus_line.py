@@ -25,7 +25,7 @@ from oht50d.model.bus import BusReply, ExceptionReply, ReadRegisters
 from oht50d.model.registers import ModuleKind
 from oht50d.sim.alarm import Alarm
 from oht50d.sim.faults import FaultBoard, FaultKind
-from oht50d.sim.modbus_slaves import SlaveModule
+from oht50d.sim.modbus_slaves import SERVED_FUNCTIONS, SlaveModule
 from oht50d.sim.plant import Plant
 from oht50d.sim.pseudo_terminal import PseudoTerminal
 from oht50d.sim.scenario import BusSettings
@@ -72,7 +72,7 @@ class BusLine:
         self._plant = plant
         self._faults = faults
         self._settle = settle
-        self._server = ModbusServer()
+        self._server = ModbusServer(SERVED_FUNCTIONS)
         self._character_ns = character_ns(settings.baud)
         self._silence_ns = silence_ns(settings.baud)
         self._pending: list[_Delivery] = []

@@ -15,12 +15,13 @@ from oht50d.model.bus import (
     ExceptionReply,
     ReadRegisters,
     ReadReply,
+    RegisterWrite,
     WriteRegister,
-    WriteRegisters,
     WriteReply,
 )
 from oht50d.model.registers import DataType, ModuleMap, RegisterSpec
 
+SERVED_FUNCTIONS = frozenset({3, 6, 16})
 ILLEGAL_FUNCTION = 1
 ILLEGAL_ADDRESS = 2
 ILLEGAL_VALUE = 3
@@ -56,7 +57,9 @@ class SlaveModule:
         """Carry out a request and tell what the module replies (the caller drops it for a broadcast)."""
         if isinstance(request, ReadRegisters):
             return self._read(request)
-        return self._write(request)
+        if isinstance(request, RegisterWrite):
+            return self._write(request)
+        return ExceptionReply(request.unit, request.function, ILLEGAL_FUNCTION)
 
     def _read(self, request: ReadRegisters) -> BusReply:
         span = range(request.address, request.address + request.count)
@@ -65,7 +68,7 @@ class SlaveModule:
             return ExceptionReply(request.unit, 3, ILLEGAL_ADDRESS)
         return ReadReply(request.unit, tuple(self.word(address) for address in span))
 
-    def _write(self, request: WriteRegister | WriteRegisters) -> BusReply:
+    def _write(self, request: RegisterWrite) -> BusReply:
         is_single = isinstance(request, WriteRegister)
         words = (request.word,) if isinstance(request, WriteRegister) else request.words
         function = 6 if is_single else 16
