@@ -1,10 +1,17 @@
 """Who is on the bus: identities, what was found where no map is bound, the registry's records (no state)."""
 
 import enum
+from collections.abc import Mapping
 
 from attrs import frozen
 
 from oht50d.model.line import LineSettings
+
+TYPE_NAMES: Mapping[int, str] = {
+    2: "power", 3: "safety", 4: "travel motor", 5: "dock and location", 6: "lifter", 7: "cargo door",
+    8: "extended safety", 9: "RFID", 10: "camera", 11: "environment",
+}  # fmt: skip
+"""What a type code stands for, also where no map is shipped (DOMAIN, section 2)."""
 
 
 @frozen
