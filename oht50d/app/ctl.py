@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from oht50d.app.ctl_link import DEFAULT_SOCKET, LinkProblem, ask
+from oht50d.app.ctl_modules import FOLLOWED, add_modules_commands, follow, modules_request
 from oht50d.app.ctl_text import TEXTS
 from oht50d.app.exit_codes import ExitCode
 
@@ -52,9 +53,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refused(reply, as_json=arguments.json)
     found = reply.get("data")
     tree: Tree = found if isinstance(found, dict) else {}
+    if request["op"] in FOLLOWED:
+        return _follow(arguments, str(request["op"]), tree)
     text = json.dumps(tree, indent=2) if arguments.json else TEXTS[str(request["op"])](tree)
     print(text)
     return _verdict(str(request["op"]), tree)
+
+
+def _follow(arguments: argparse.Namespace, op: str, started: Tree) -> int:
+    try:
+        return follow(arguments.socket, op, started, as_json=arguments.json)
+    except LinkProblem as problem:
+        print(f"oht50ctl: {problem}", file=sys.stderr)
+        return problem.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("stop", help="STOP the robot now: no login, no question")
     events = commands.add_parser("events", help="the newest events")
     events.add_argument("-n", "--number", type=_whole(1, MAX_EVENTS), default=20, help=f"how many (1 to {MAX_EVENTS})")
-    commands.add_parser("modules", help="every module with its age and counters")
+    modules = commands.add_parser("modules", help="every module with its age and counters; scan, accept")
+    add_modules_commands(modules, _Parser, _whole)
     registers = commands.add_parser("registers", help="every register of one module")
     registers.add_argument("address", type=_whole(1, 247), help="bus address, such as 0x02 or 2 (1 to 247)")
     _add_user_commands(commands.add_parser("user", help="accounts (root only)"))
@@ -105,6 +117,8 @@ def _request(arguments: argparse.Namespace) -> dict[str, object]:
             return {"op": "events", "limit": arguments.number}
         case "registers":
             return {"op": "registers", "address": arguments.address}
+        case "modules":
+            return modules_request(arguments)
         case "user" if arguments.user_command == "list":
             return {"op": "user_list"}
         case "user":

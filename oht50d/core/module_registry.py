@@ -64,6 +64,7 @@ class ModuleRegistry:
         self._records = {record.address: record for record in stored.records}
         self._is_lost = stored.is_lost
         self._problem = stored.problem
+        self._new: set[int] = set()
         self._places: dict[tuple[int, int], tuple[tuple[int, str], ...]] = {}
         self.revision = 0
         """Ascends with every change that belongs on disk."""
@@ -113,7 +114,8 @@ class ModuleRegistry:
         if record is None:
             return ModuleTrust(Trust.UNKNOWN, self._unknown_words(sight, sight.identity))
         trust, difference = evaluate_identity(record, sight.identity)
-        return ModuleTrust(trust, _note(trust, sight.module, difference, sight.identity), record)
+        note = _note(trust, sight.module, difference, sight.identity)
+        return ModuleTrust(trust, note, record, is_new=unit in self._new)
 
     @property
     def stored(self) -> StoredModules:
@@ -176,6 +178,7 @@ class ModuleRegistry:
         unit = sight.module.address
         if unit not in self._records and not self._is_lost and sight.identity is not None:
             self._records[unit] = _record(sight, sight.identity, "", FIRST_SIGHT)
+            self._new.add(unit)
             self._note_change()
 
     def _note_change(self) -> None:

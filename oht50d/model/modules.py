@@ -100,11 +100,15 @@ class StoredModules:
 
 @frozen
 class ModuleTrust:
-    """The registry's word on one address: `note` is in words, empty if there is nothing to say."""
+    """The registry's word on one address: `note` is in words, empty if there is nothing to say.
+
+    `is_new`: registered by first sight since this program started.
+    """
 
     trust: Trust
     note: str = ""
     record: ModuleRecord | None = None
+    is_new: bool = False
 
 
 @frozen(kw_only=True)
