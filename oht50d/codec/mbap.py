@@ -87,6 +87,7 @@ class TcpFraming:
 
     def encode(self, request: BusRequest) -> bytes:
         """The whole frame, under the next transaction id. Raises LocalProtocolError like `encode_request_pdu`."""
+        pdu.require_unit(request, pdu.TCP_UNITS)
         body = pdu.encode_request_pdu(request)
         self._number = (self._number + 1) % _NUMBERS
         self._issued = min(self._issued + 1, _HALF_OF_NUMBERS)
@@ -181,7 +182,7 @@ class TcpServer:
             self._buffer += data
             try:
                 while (adu := take_adu(self._buffer)) is not None:
-                    found.append(TcpRequest(adu.number, pdu.read_request(adu.unit, adu.body, adu.raw, self._served)))
+                    found.append(TcpRequest(adu.number, self._read(adu)))
             except RemoteProtocolError:
                 self._is_out_of_step = True
                 self._buffer.clear()
@@ -189,7 +190,11 @@ class TcpServer:
             raise RemoteProtocolError("no Modbus frame begins here")
         return found
 
+    def _read(self, adu: Adu) -> ServerFrame:
+        return pdu.read_request(adu.unit, adu.body, raw=adu.raw, units=pdu.TCP_UNITS, served=self._served)
+
     @staticmethod
     def encode_reply(number: int, reply: BusReply) -> bytes:
         """A device's reply to transaction `number`. Raises LocalProtocolError for values that fit no reply."""
+        pdu.require_replying_unit(reply, pdu.TCP_UNITS)
         return encode_adu(number, reply.unit, pdu.encode_reply_pdu(reply))

@@ -60,11 +60,13 @@ def encode_request(request: BusRequest) -> bytes:
     """The whole frame of a request, CRC included. Raises LocalProtocolError if the protocol does not allow it."""
     if type(request) is ReadRegisters:
         return _read_frame(request.unit, request.address, request.count)
+    pdu.require_unit(request, pdu.SERIAL_UNITS)
     return _framed(request.unit, pdu.encode_request_pdu(request))
 
 
 def encode_reply(reply: BusReply) -> bytes:
     """The whole frame of a device's reply, CRC included. Raises LocalProtocolError for values that fit no reply."""
+    pdu.require_replying_unit(reply, pdu.SERIAL_UNITS)
     return _framed(reply.unit, pdu.encode_reply_pdu(reply))
 
 
@@ -78,7 +80,9 @@ def reply_length(request: BusRequest) -> int:
 @lru_cache(maxsize=REMEMBERED_FRAMES)
 def _read_frame(unit: int, address: int, count: int) -> bytes:
     """A plan reads the same blocks again and again; beyond the bound the frame used longest ago is forgotten."""
-    return _framed(unit, pdu.encode_request_pdu(ReadRegisters(unit, address, count)))
+    request = ReadRegisters(unit, address, count)
+    pdu.require_unit(request, pdu.SERIAL_UNITS)
+    return _framed(unit, pdu.encode_request_pdu(request))
 
 
 def _framed(unit: int, body: bytes) -> bytes:
@@ -240,7 +244,7 @@ class ModbusServer:
         if crc16(frame):
             return self._drop_all("wrong CRC")
         del buffer[:length]
-        return pdu.read_request(frame[0], frame[1:-2], frame, self._served)
+        return pdu.read_request(frame[0], frame[1:-2], raw=frame, units=pdu.SERIAL_UNITS, served=self._served)
 
     def _drop_all(self, why: str) -> MalformedFrame:
         raw = bytes(self._buffer)

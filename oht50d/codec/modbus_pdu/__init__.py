@@ -14,9 +14,11 @@ from oht50d.codec.modbus_pdu.limits import (
     EXCEPTION_FLAG,
     HIGHEST_EXCEPTION_CODE,
     MAX_PDU_BYTES,
-    MAX_UNIT,
+    SERIAL_UNITS,
+    TCP_UNITS,
     WORD_STRUCTS,
     ReplyMismatch,
+    require_replying_unit,
     require_unit,
 )
 from oht50d.model.bus import BusReply, BusRequest, ExceptionReply
@@ -27,8 +29,9 @@ __all__ = [
     "EXCEPTION_FLAG",
     "HIGHEST_EXCEPTION_CODE",
     "MAX_PDU_BYTES",
-    "MAX_UNIT",
+    "SERIAL_UNITS",
     "SERVED_FUNCTIONS",
+    "TCP_UNITS",
     "WORD_STRUCTS",
     "MalformedFrame",
     "ReplyMismatch",
@@ -43,6 +46,8 @@ __all__ = [
     "read_request",
     "reply_pdu_length",
     "request_length",
+    "require_replying_unit",
+    "require_unit",
 ]
 
 _EXCEPTION_PDU_BYTES = 2
@@ -61,7 +66,6 @@ def has_variable_reply(request: BusRequest) -> bool:
 
 def encode_request_pdu(request: BusRequest) -> bytes:
     """Function code and body of a request. Raises LocalProtocolError if the protocol does not allow it."""
-    require_unit(request)
     if isinstance(request, words.WordRequest):
         return words.encode_request(request)
     if isinstance(request, bits.BitRequest):
@@ -94,8 +98,6 @@ def decode_reply_pdu(request: BusRequest, pdu: bytes) -> BusReply:
 
 def encode_reply_pdu(reply: BusReply) -> bytes:
     """Function code and body of a device's reply. Raises LocalProtocolError for values that fit no reply."""
-    if not 1 <= reply.unit <= MAX_UNIT:
-        raise LocalProtocolError(f"unit {reply.unit} cannot reply")
     if isinstance(reply, words.WordReply):
         return words.encode_reply(reply)
     if isinstance(reply, bits.BitReply):

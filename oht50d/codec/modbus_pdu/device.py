@@ -11,12 +11,10 @@ from attrs import frozen
 
 from oht50d.codec.modbus_pdu import bits, identity, words
 from oht50d.codec.modbus_pdu.limits import (
-    BROADCAST_FUNCTIONS,
-    BROADCAST_UNIT,
     ILLEGAL_FUNCTION,
     ILLEGAL_VALUE,
-    MAX_UNIT,
     RequestRefused,
+    is_addressable,
 )
 from oht50d.model.bus import BusRequest
 
@@ -65,10 +63,10 @@ def request_length(pdu: bytes | bytearray) -> int | None:
     return overhead + pdu[position] if len(pdu) > position else overhead
 
 
-def read_request(unit: int, pdu: bytes, raw: bytes, served: frozenset[int]) -> ServerFrame:
+def read_request(unit: int, pdu: bytes, *, raw: bytes, units: frozenset[int], served: frozenset[int]) -> ServerFrame:
     """One whole PDU as a request, or what a device that serves these functions would refuse; `raw` is its frame."""
     try:
-        if not BROADCAST_UNIT <= unit <= MAX_UNIT or (unit == BROADCAST_UNIT and pdu[0] not in BROADCAST_FUNCTIONS):
+        if not is_addressable(unit, pdu[0], units):
             raise RequestRefused(f"unit {unit} and function {pdu[0]} address nobody", None)
         if pdu[0] not in served:
             raise RequestRefused(f"function {pdu[0]} is not served", ILLEGAL_FUNCTION)

@@ -3,12 +3,12 @@
 Source: MODBUS Application Protocol Specification V1.1b3, sections 4.1 (253 byte PDU), 4.2 (words are big-endian), 6.1
 (2000 bits read), 6.3 (125 registers read), 6.11 (1968 coils written), 6.12 (123 registers written), 6.17 (121 written
 and 125 read) and 7 (exception codes). Unit addresses and broadcast: MODBUS over Serial Line V1.02, sections 2.1 and 2.2
-(0 broadcast, for writes only; 1 to 247 devices).
+(0 broadcast, for writes only; 1 to 247 devices); MODBUS Messaging on TCP/IP V1.0b, section 4.4.1.2 (255).
 """
 
 from struct import Struct
 
-from oht50d.model.bus import BusRequest
+from oht50d.model.bus import BusReply, BusRequest
 from oht50d.model.errors import LocalProtocolError, RemoteProtocolError
 
 EXCEPTION_FLAG = 0x80
@@ -18,8 +18,10 @@ MAX_WRITE_COUNT = 123
 MAX_READ_WRITE_COUNT = 121
 MAX_READ_BITS = 2000
 MAX_WRITE_BITS = 1968
-MAX_UNIT = 247
 BROADCAST_UNIT = 0
+SERIAL_UNITS = frozenset(range(248))
+TCP_UNITS = SERIAL_UNITS | {255}
+"""255 is a device that is addressed by its IP address alone."""
 BROADCAST_FUNCTIONS = frozenset({5, 6, 15, 16, 22})
 """A broadcast has no reply, so only what needs none may be one."""
 HIGHEST_EXCEPTION_CODE = 11
@@ -42,11 +44,21 @@ class RequestRefused(RemoteProtocolError):
         super().__init__(why)
 
 
-def require_unit(request: BusRequest) -> None:
+def require_unit(request: BusRequest, units: frozenset[int]) -> None:
     """Raises LocalProtocolError for a unit that this request cannot be sent to."""
-    lowest = BROADCAST_UNIT if request.function in BROADCAST_FUNCTIONS else 1
-    if not lowest <= request.unit <= MAX_UNIT:
-        raise LocalProtocolError(f"unit {request.unit} is not in {lowest} to {MAX_UNIT}")
+    if not is_addressable(request.unit, request.function, units):
+        raise LocalProtocolError(f"unit {request.unit} and function {request.function} address nobody")
+
+
+def require_replying_unit(reply: BusReply, units: frozenset[int]) -> None:
+    """Raises LocalProtocolError for a unit that no device has."""
+    if reply.unit == BROADCAST_UNIT or reply.unit not in units:
+        raise LocalProtocolError(f"unit {reply.unit} cannot reply")
+
+
+def is_addressable(unit: int, function: int, units: frozenset[int]) -> bool:
+    """True if a request of this function can be sent to this unit."""
+    return unit in units and (unit != BROADCAST_UNIT or function in BROADCAST_FUNCTIONS)
 
 
 def require_span(address: int, count: int, most: int) -> None:
