@@ -20,6 +20,7 @@ from oht50d.app.early_simulator import EarlySimulator
 from oht50d.app.exit_codes import ExitCode
 from oht50d.app.health import HealthDesk
 from oht50d.app.last_gasp import start_last_gasp
+from oht50d.app.module_rooms import build_module_desk
 from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import shipped_config_dir
 from oht50d.app.preparation import listen
@@ -244,6 +245,7 @@ class House:
         desk = LocalDesk(
             snapshots=rooms.snapshots, commander=rooms.commander, history=rooms.spool, accounts=rooms.accounts,
             records=rooms.recorder, technicians_gid=group_id("oht50-tech"), utc_now=utc_now, hints=health.hints,
+            further=[build_module_desk(rooms).operations],
         )  # fmt: skip
         local = LocalSocketConfig(path=str(self.config.robot.runtime_dir / "control.sock"))
 
@@ -255,7 +257,8 @@ class House:
         async def local_socket() -> None:
             await serve_local(local, desk)
 
-        tasks = [("web server", web), ("local socket", local_socket), *self._metrics_tasks()]
+        keeper = rooms.modules.keeper.run
+        tasks = [("web server", web), ("local socket", local_socket), ("modules", keeper), *self._metrics_tasks()]
         return tasks if self._pace is None else [*tasks, ("simulation pace", self._pace.run)]
 
     def _metrics_tasks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:

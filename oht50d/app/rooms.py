@@ -180,9 +180,12 @@ def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_
     snapshots, scans = SnapshotShelf(), ScanShelf()
     simulation = Simulation(config.bus.is_simulated, config.lidar.is_simulated)
     predicted_ms = reaction_model(config, maps, actuators).after_detection().total_ms
-    schedule = WireSchedule(maps, actuators, config.safety, wire_times(config.bus), predicted_ms)
-    modules = build_module_rooms(config, maps)
-    state = RobotState(schedule, actuators, simulation, config.safety.zones.sector_count, modules.registry)
+    times = wire_times(config.bus)
+    schedule = WireSchedule(maps, actuators, config.safety, times, predicted_ms)
+    modules = build_module_rooms(config, maps, schedule, times)
+    state = RobotState(
+        schedule, actuators, simulation, config.safety.zones.sector_count, modules.registry, modules.discovery
+    )  # fmt: skip
     kernel = SafetyKernel(config.safety, boot_id, now_ns(), "" if spool.was_clean else UNCLEAN_END)
     has_timeout = actuators.timeout_register is not None
     identity = Identity(config.robot.robot_id, config.is_simulated, has_timeout)

@@ -66,6 +66,19 @@ class ProbeAllowance(Protocol):
         ...
 
 
+class TwentiethShare:
+    """The allowance of one who is alone with it: a probe that took c is followed by 19 c without one."""
+
+    def __init__(self) -> None:
+        self.opens_ns = 0
+
+    def may_probe(self, claimant: str, now_ns: int) -> bool:
+        return now_ns >= self.opens_ns
+
+    def spend(self, claimant: str, sent_ns: int, ended_ns: int) -> None:
+        self.opens_ns = sent_ns + 20 * (ended_ns - sent_ns)
+
+
 class Discovery:
     """A slot source of the lowest rank. Bounded: one probe at a time, one found module an address of the range."""
 

@@ -77,6 +77,7 @@ class WireSchedule:
         self.opened_ns: int | None = None
         """When the modules had to begin to prove who they are: the last opening, or the end of a scan."""
         self.pause = PollingPause()
+        self.on_open: Callable[[], None] = lambda: None
         self.on_unexpected: Callable[[int, int], None] = lambda _unit, _now_ns: None
         self.adopted_sequence = 0
 
@@ -95,6 +96,7 @@ class WireSchedule:
         self._timeout.forget()
         for link in self.links.values():
             link.forget_identity()
+        self.on_open()
         self.sequencer.secure_opening((cause,), now_ns)
 
     def close(self) -> None:

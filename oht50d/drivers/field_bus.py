@@ -14,6 +14,7 @@ from oht50d.clock import now_ns
 from oht50d.codec.framing import RtuFraming
 from oht50d.codec.rtu import character_ns, encode_request, reply_length, silence_ns
 from oht50d.core.bus_scan import CANCELLED, FOR_A_STOP, BusScan, ScanOrder, character_bits, check_order
+from oht50d.core.discovery import DiscoveryConfig
 from oht50d.core.frame_event import Note, Observe, Way, observe_nothing
 from oht50d.core.wire_schedule import Idle, Purpose, Slot, WireSchedule
 from oht50d.drivers.modbus_line import ByteLink, LineTimes, ModbusLine, Timer, Urgency
@@ -40,6 +41,7 @@ class BusConfig:
     reply_timeout: Duration = field(default=milliseconds(50), validator=between(milliseconds(5), milliseconds(100)))
     probe_timeout: Duration = field(default=milliseconds(25), validator=between(milliseconds(5), milliseconds(50)))
     max_late: Duration = field(default=milliseconds(1000), validator=between(milliseconds(100), milliseconds(10_000)))
+    discovery: DiscoveryConfig = field(factory=DiscoveryConfig)
     maps: tuple[str, ...] = ("power.toml", "safety.toml", "travel_motor.toml", "dock.toml")
 
 
