@@ -187,13 +187,14 @@ class PollingPause:
         """From the beginning of a scan until the polls have the wire again."""
 
     @property
-    def is_scanning(self) -> bool:
-        return self.scan is not None and not self.scan.is_over
-
-    @property
     def line(self) -> LineSettings | None:
         """How the port must be set for what goes out next; None: as always."""
         return self.scan.line if self.is_on and self.scan is not None and not self.scan.is_over else None
+
+    def progress(self) -> ScanProgress | None:
+        """The scan under way or the last one. It is running until the polls have the wire again: before that nobody
+        can be told lost."""
+        return None if self.scan is None else evolve(self.scan.progress(), is_running=self.is_on)
 
     def begin(self, scan: BusScan) -> None:
         """Raises CommandRejected while there is one."""

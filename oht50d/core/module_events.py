@@ -11,8 +11,9 @@ from oht50d.model.snapshot import ModuleStatus, Snapshot
 
 SETTLE_NS = 3_000_000_000
 """After a scan the modules prove again who they are; until then nobody counts as gone."""
-TIMEOUTS_EVERY_NS = 10_000_000_000
-"""Replies that did not come are told at most this often for one module, with their number."""
+TIMEOUT_WINDOW_NS = 10_000_000_000
+TIMEOUTS_TOLD = 3
+"""So many replies of one module that did not come within the window are told, once a window."""
 
 
 def event(now: Snapshot, kind: str, severity: Severity, message: str, **details: object) -> EventRow:
@@ -27,7 +28,7 @@ class ModuleWatcher:
         self._online: dict[int, bool] = {}
         self._trust: dict[int, Trust] = {}
         self._serials: dict[int, int | None] = {}
-        self._timeouts: dict[int, tuple[int, int]] = {}
+        self._timeouts: dict[int, tuple[int, int, bool]] = {}
         self._found: dict[int, FoundModule] = {}
         self._was_scanning = False
         self._settled_ns = 0
@@ -81,14 +82,15 @@ class ModuleWatcher:
     def _silence(self, now: Snapshot, module: ModuleStatus) -> Iterator[EventRow]:
         """Lost replies of a module that is there; that it is gone is told as such."""
         count = module.counters.timeouts
-        told, told_ns = self._timeouts.setdefault(module.address, (count, now.taken_ns - TIMEOUTS_EVERY_NS))
-        if not module.is_online or count < told:
-            self._timeouts[module.address] = (count, told_ns)
-        elif count > told and now.taken_ns - told_ns >= TIMEOUTS_EVERY_NS:
-            self._timeouts[module.address] = (count, now.taken_ns)
-            message = f"{_name(module)}: {count - told} replies did not come"
-            details = {"address": module.address, "module": module.kind.value, "count": count - told}
+        first, since_ns, is_told = self._timeouts.get(module.address, (count, now.taken_ns, False))
+        if not module.is_online or now.taken_ns - since_ns >= TIMEOUT_WINDOW_NS:
+            first, since_ns, is_told = count, now.taken_ns, False
+        if count - first >= TIMEOUTS_TOLD and not is_told:
+            is_told = True
+            message = f"{_name(module)}: {count - first} replies did not come within {TIMEOUT_WINDOW_NS // 10**9} s"
+            details = {"address": module.address, "module": module.kind.value, "count": count - first}
             yield event(now, "module.timeout", Severity.WARNING, message, **details)
+        self._timeouts[module.address] = (first, since_ns, is_told)
 
     def _strangers(self, now: Snapshot) -> Iterator[EventRow]:
         if now.discovery is None:

@@ -186,7 +186,7 @@ class RobotState:
         """The most important thing to say about a module, in words."""
         if not self._schedule.is_open:
             return "the port is closed"
-        if self._schedule.pause.is_scanning:
+        if self._schedule.pause.is_on:
             return "not polled: bus scan under way"
         is_told = trust.trust.is_inhibiting or trust.trust is Trust.UPDATED
         return link.problem or (trust.note if is_told else "") or doubled

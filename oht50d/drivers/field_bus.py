@@ -162,7 +162,7 @@ class FieldBus:
             adopted_sequence=self._schedule.adopted_sequence,
             last_valid_ns=self._last_valid_ns,
             unexpected_bytes=self._line.unexpected_bytes,
-            scan=None if self._schedule.pause.scan is None else self._schedule.pause.scan.progress(),
+            scan=self._schedule.pause.progress(),
         )
 
     # -- the task
