@@ -148,6 +148,7 @@ class WireSchedule:
 
     def trip(self, kind: StopKind, causes: tuple[Cause, ...], now_ns: int) -> bool:
         """Start or escalate a stop; True if that changed anything."""
+        was_scanning = self.pause.is_on
         self.end_scan(FOR_A_STOP, now_ns)
         before = (self.sequencer.is_active, self.sequencer.kind)
         self.sequencer.trip(kind, causes, now_ns)
@@ -155,7 +156,7 @@ class WireSchedule:
         if self._decision is not None:
             # A stop that is over before the permit would have been gives the permit no second life.
             self._decision = evolve(self._decision, permit=None, demand=None)
-        return before != (True, self.sequencer.kind)
+        return was_scanning or before != (True, self.sequencer.kind)
 
     @property
     def permit_ends_ns(self) -> int | None:
