@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import trio
 from attrs import asdict
 
 from oht50d.drivers.wall_clock import utc_now
@@ -22,14 +23,16 @@ MAX_BYTES = 262_144
 """247 records take a quarter of it."""
 MAX_TEXT = 200
 KEPT_DAMAGED = 3
+SAVE_LIMIT_S = 5.0
 
 
 class ModuleFile:
-    """One file; every call blocks for as long as the disk takes and belongs into a thread once the loop runs."""
+    """One file and one write at a time, in a thread and bounded in time; `load` blocks and belongs before the loop."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._must_keep_old = False
+        self._one_at_a_time = trio.CapacityLimiter(1)
 
     def load(self) -> StoredModules:
         """What is on disk; a file that is not there is a first start. Never raises."""
@@ -44,8 +47,18 @@ class ModuleFile:
         except ValueError as problem:
             return self._lost(f"{self.path.name} is damaged: {problem}")
 
-    def save(self, stored: StoredModules) -> None:
-        """Replace the file in one step, on disk when this returns. Raises StoreError; the old file stands then."""
+    async def save(self, stored: StoredModules) -> None:
+        """Replace the file in one step, on disk when this returns. Raises StoreError.
+
+        After the time is over, or a cancellation, the disk may still do it; what is saved next comes after that.
+        """
+        with trio.move_on_after(SAVE_LIMIT_S):
+            await trio.to_thread.run_sync(self.save_now, stored, limiter=self._one_at_a_time, abandon_on_cancel=True)
+            return
+        raise StoreError(f"{self.path}: no end within {SAVE_LIMIT_S:.0f} s")
+
+    def save_now(self, stored: StoredModules) -> None:
+        """The same, blocking. Raises StoreError; the old file stands then."""
         fresh = self.path.with_name(f"{self.path.name}.new")
         try:
             _write(fresh, _encode(stored))

@@ -14,28 +14,26 @@ from oht50d.core.module_registry import ModuleRegistry
 from oht50d.model.errors import CommandRejected, StoreError
 from oht50d.model.modules import ModuleRecord, StoredModules
 
-SAVE_LIMIT_S = 5.0
 RETRY_S = 5.0
 
 _log = logging.getLogger(__name__)
 
 
 class ModuleStore(Protocol):
-    """The file, as a blocking call."""
+    """The file."""
 
-    def save(self, stored: StoredModules) -> None:
-        """On disk when it returns; raises StoreError."""
+    async def save(self, stored: StoredModules) -> None:
+        """On disk when it returns; raises StoreError and takes a bounded time."""
         ...
 
 
 class RegistryKeeper:
-    """One write at a time, in a thread. `problem` says why the newest list is not on disk; empty if it is."""
+    """`problem` says why the newest list is not on disk; empty if it is."""
 
     def __init__(self, registry: ModuleRegistry, store: ModuleStore, utc_now: Callable[[], str]) -> None:
         self._registry = registry
         self._store = store
         self._utc_now = utc_now
-        self._one_at_a_time = trio.CapacityLimiter(1)
         self._written = -1 if registry.stored.is_lost else 0
         self._news = trio.Event()
         self.problem = ""
@@ -55,7 +53,7 @@ class RegistryKeeper:
         """Write a record, then take it over. Raises CommandRejected, and nothing has changed then."""
         revision = self._registry.revision
         try:
-            await self._save(self._registry.with_record(record))
+            await self._store.save(self._registry.with_record(record))
         except StoreError as problem:
             # Whatever the disk does with it later, what is written next is what the registry says.
             self._written = -1
@@ -71,7 +69,7 @@ class RegistryKeeper:
         revision = self._registry.revision
         self._registry.date_new(self._utc_now())
         try:
-            await self._save(self._registry.stored)
+            await self._store.save(self._registry.stored)
         except StoreError as problem:
             if not self.problem:
                 _log.warning("the list of known modules cannot be written: %s", problem)
@@ -79,14 +77,6 @@ class RegistryKeeper:
             return False
         self._written, self.problem = revision, ""
         return True
-
-    async def _save(self, stored: StoredModules) -> None:
-        with trio.move_on_after(SAVE_LIMIT_S):
-            await trio.to_thread.run_sync(
-                self._store.save, stored, limiter=self._one_at_a_time, abandon_on_cancel=True
-            )  # fmt: skip
-            return
-        raise StoreError(f"no end within {SAVE_LIMIT_S:.0f} s")
 
     def _note_change(self) -> None:
         self._news.set()

@@ -21,7 +21,7 @@ STORED = StoredModules(records=(BARE, RECORD))
 
 def written(path: Path, stored: StoredModules = STORED) -> ModuleFile:
     file = ModuleFile(path)
-    file.save(stored)
+    file.save_now(stored)
     return file
 
 
@@ -87,7 +87,7 @@ def test_whatever_is_damaged_counts_as_lost_and_is_kept_aside(tmp_path: Path, na
     assert (found.records, found.is_lost) == ((), True)
     assert "modules.json is damaged" in found.problem
     assert path.read_bytes() == DAMAGES[name], "nothing is changed by reading"
-    file.save(found)
+    file.save_now(found)
     assert ModuleFile(path).load() == found, "after a restart it is still lost, not a first start"
     (aside,) = tmp_path.glob("modules.json.damaged-*")
     assert aside.read_bytes() == DAMAGES[name]
@@ -112,7 +112,7 @@ def test_damaged_files_are_kept_a_few_times(tmp_path: Path) -> None:
         (tmp_path / f"modules.json.damaged-2020{number}").write_bytes(b"old")
     path.write_bytes(b"damaged")
     file = ModuleFile(path)
-    file.save(file.load())
+    file.save_now(file.load())
     kept = sorted(path.name for path in tmp_path.glob("modules.json.damaged-*"))
     assert len(kept) == KEPT_DAMAGED
     assert "modules.json.damaged-20200" not in kept
@@ -123,7 +123,7 @@ def test_a_save_that_fails_says_so_and_the_old_list_stands(tmp_path: Path) -> No
     written(path)
     (tmp_path / "modules.json.new").mkdir()
     with pytest.raises(StoreError, match=r"modules\.json"):
-        ModuleFile(path).save(StoredModules())
+        ModuleFile(path).save_now(StoredModules())
     assert ModuleFile(path).load() == STORED
 
 
