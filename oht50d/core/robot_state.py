@@ -54,7 +54,7 @@ class RobotState:
     ) -> None:
         self._schedule = schedule
         self.registry = registry
-        self._discovery = discovery
+        self.search = discovery
         self._actuators = actuators
         self._simulation = simulation
         self._roles = RoleTable()
@@ -140,9 +140,9 @@ class RobotState:
 
     def discovery(self) -> DiscoveryStatus | None:
         """What the search beside polling found; None where nobody searches."""
-        if self._discovery is None:
+        if self.search is None:
             return None
-        status, doubled = self._discovery.status(), self._doubled_serials()
+        status, doubled = self.search.status(), self._doubled_serials()
         found = tuple(evolve(one, problem=one.problem or doubled.get(one.address, "")) for one in status.found)
         return evolve(status, found=found)
 
@@ -165,7 +165,7 @@ class RobotState:
 
     def _doubled_serials(self) -> Mapping[int, str]:
         shown = [(unit, identity.serial) for unit in self._schedule.links if (identity := self.registry.identity(unit))]
-        found = () if self._discovery is None else self._discovery.status().found
+        found = () if self.search is None else self.search.status().found
         return shared_serials([*shown, *((one.address, one.serial) for one in found)])
 
     def _drive(self, number: int) -> DriveFeedback:

@@ -268,6 +268,9 @@ class WireSchedule:
         request = self.drive_line.next_request(decision.demand, decision.permit, now_ns)
         if request is None or not self.gate.check(request, decision.permit, now_ns):
             return None
+        if not self.links[request.unit].is_identified:
+            # Whoever has just come back has not shown who he is, nor got his settings again.
+            return None
         if isinstance(request, WriteRegisters) and not self._is_prepared(decision.permit):
             # Enable waits until mode and direction are read back: the ramp of a stop depends on the mode.
             return None

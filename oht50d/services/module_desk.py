@@ -94,12 +94,15 @@ class ModuleDesk:
 
     async def _modules(self, _peer: Peer, _request: Mapping[str, object]) -> Tree:
         snapshot, at_ns = self._snapshots.current(), now_ns()
-        found = () if snapshot.discovery is None else snapshot.discovery.found
+        # Scan and search as they are now: who has just begun one must not find the end of the one before.
+        _, state, wire = self._guardian.inputs_now()
+        discovery = state.discovery()
+        found = () if discovery is None else discovery.found
         return {
             "modules": view_modules(snapshot, at_ns),
             "found": [view_found(one, at_ns) for one in found],
-            "discovery": view_discovery(snapshot.discovery, at_ns),
-            "scan": view_scan(snapshot.wire.scan, at_ns),
+            "discovery": view_discovery(discovery, at_ns),
+            "scan": view_scan(wire.scan, at_ns),
             "registry_problem": self._keeper.problem,
         }
 
