@@ -11,7 +11,7 @@ from oht50d.core.discovery import Discovery, TwentiethShare
 from oht50d.core.module_registry import ModuleRegistry
 from oht50d.core.wire_schedule import Rank, WireSchedule, WireTimes
 from oht50d.drivers.module_file import ModuleFile
-from oht50d.drivers.serial_port import BAUD_RATES
+from oht50d.drivers.serial_settings import BAUD_RATES
 from oht50d.drivers.wall_clock import utc_now
 from oht50d.model.line import LineSettings
 from oht50d.model.registers import ModuleMap
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 MODULES_FILE = "modules.json"
 SIMULATED_MODULES_FILE = "simulation-modules.json"
-SCAN_SPEEDS = tuple(baud for baud in BAUD_RATES if baud <= 115_200)
-"""What the modules' own speed codes can say (`config_baudrate` of the register maps)."""
+NO_SERIAL_LINE = "a scan needs a serial port of this computer; this bus is a TCP connection"
 
 
 @frozen
@@ -70,7 +69,11 @@ def build_module_desk(rooms: "Rooms") -> ModuleDesk:
         keeper=rooms.modules.keeper,
         scanner=rooms.bus,
         searcher=rooms.modules.discovery,
-        lines=LineChoices(own=LineSettings(serial.baud), speeds=BAUD_RATES),
+        lines=LineChoices(
+            own=LineSettings(serial.baud, serial.parity, serial.stop_bits),
+            speeds=BAUD_RATES,
+            refusal=NO_SERIAL_LINE if rooms.config.bus.transport.uses_tcp else "",
+        ),
         standstill_mm_s=rooms.config.safety.stop.standstill_mm_s,
         records=rooms.recorder,
         utc_now=utc_now,

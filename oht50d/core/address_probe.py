@@ -18,6 +18,8 @@ DAMAGED_LIMIT = 3
 """So many damaged replies to one question are no noise any more; each try has another length (fence)."""
 MAX_EXCHANGES = 16
 """Bound on one address, abandoned and repeated exchanges included."""
+OF_A_GATEWAY = frozenset({10, 11})
+"""Exceptions by which a gateway says that nobody is there (application protocol V1.1b3, section 7)."""
 NO_SERIALS = frozenset({0, 0xFFFFFFFF})
 """What an empty memory reads as: no serial number."""
 
@@ -100,11 +102,11 @@ class AddressProbe:
         if isinstance(reply, ReadReply):
             self._damaged = 0
             self._learn(self._step, reply.words, at_ns)
-        elif isinstance(reply, ExceptionReply):
+        elif isinstance(reply, ExceptionReply) and reply.code not in OF_A_GATEWAY:
             self._damaged = 0
             self._refused(self._step, at_ns)
         else:
-            self._failed(result.failure, at_ns)
+            self._failed(result.failure or Failure.SILENT, at_ns)
         if self._exchanges >= MAX_EXCHANGES and self._step is not None:
             self._step = None
             self.is_conclusive = self._found is not None
@@ -142,7 +144,7 @@ class AddressProbe:
         if step is _Step.PRESENCE:
             self._tell(at_ns, problem=NAMELESS)
 
-    def _failed(self, failure: Failure | None, at_ns: int) -> None:
+    def _failed(self, failure: Failure, at_ns: int) -> None:
         """Silence ends it; damage is asked again; what was cut short by the bus owner says nothing."""
         if failure is Failure.SILENT:
             if self._found is not None:

@@ -45,6 +45,7 @@ class ModuleStatus:
 class WireStatus:
     """The field bus as a whole: `cause` and `remedy` are in words when the port is not open.
 
+    `port` is the name as configured (a path, or host and port), `device` what it stood for when it was last opened.
     `opened_ns` is when the modules had to begin to prove who they are: the opening, or the end of a scan. `scan` is the
     one under way or the last one. `unexpected_bytes` came after a reply that was complete: nobody had asked for them.
     """
@@ -60,6 +61,8 @@ class WireStatus:
     adopted_sequence: int
     last_valid_ns: int | None
     unexpected_bytes: int = 0
+    device: str = ""
+    transport: str = "rtu"
     scan: ScanProgress | None = None
 
     @property

@@ -17,7 +17,7 @@ from trio.testing import MockClock
 from oht50d.clock import now_ns
 from oht50d.core.local_rights import Peer
 from oht50d.core.motion_gate import MotionGate
-from oht50d.drivers.serial_port import BAUD_RATES
+from oht50d.drivers.serial_settings import BAUD_RATES
 from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister
 from oht50d.model.errors import StoreError
 from oht50d.model.line import LineSettings, Parity

@@ -72,6 +72,12 @@ def test_nobody_is_asked_once() -> None:
     assert (len(asked), probe.found, probe.is_conclusive) == (1, None, True)
 
 
+@pytest.mark.parametrize("code", [10, 11])
+def test_a_gateway_that_gets_no_answer_is_nobody(code: int) -> None:
+    probe, asked = ask(lambda request: ExceptionReply(request.unit, 3, code))
+    assert (len(asked), probe.found) == (1, None)
+
+
 def test_damage_is_asked_again_with_other_lengths_and_then_told_as_two_modules() -> None:
     probe, asked = ask(lambda _request: Failure.NOISE)
     assert [request.count for request in asked] == [9, 8, 7], "the fence lets another length through at once"
