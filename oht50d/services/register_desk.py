@@ -187,8 +187,11 @@ class RegisterDesk:
     def _unfit(self, target: Target) -> str | None:
         """A module that has not proved who it is may be another one."""
         for module in self._snapshots.current().modules:
-            if module.address == target.unit and module.is_identified:
-                return None
+            if module.address != target.unit or not module.is_identified:
+                continue
+            if module.trust.trust.is_inhibiting:
+                return f"the module at {target.unit:#04x} has not been accepted: {module.trust.note}"
+            return None
         return f"the module at {target.unit:#04x} has not been identified"
 
     def _require_open(self) -> None:

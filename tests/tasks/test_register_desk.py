@@ -18,6 +18,7 @@ from oht50d.core.register_names import RegisterNames
 from oht50d.core.wire_schedule import Rank
 from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister, WriteRegisters
 from oht50d.model.errors import LinkError
+from oht50d.model.modules import ModuleTrust, Trust
 from oht50d.model.motion import Cause, CauseCode, StopKind
 from oht50d.model.records import EventRow, Row
 from oht50d.model.registers import ModuleKind, Quality, Reading
@@ -42,6 +43,7 @@ class Counter:
     rows: list[Row] = field(factory=list)
     changes: dict[str, Any] = field(factory=dict)
     readings: dict[str, Reading] = field(factory=dict)
+    trust: ModuleTrust = ModuleTrust(Trust.ACCEPTED)
     desk: LocalDesk = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -61,7 +63,12 @@ class Counter:
         """What the guardian would have published."""
         links = self.bench.schedule.links
         modules = tuple(
-            evolve(a_module(unit, KINDS[unit]), is_identified=links[unit].is_identified, readings=self.readings)
+            evolve(
+                a_module(unit, KINDS[unit]),
+                is_identified=links[unit].is_identified,
+                readings=self.readings,
+                trust=self.trust,
+            )
             for unit in sorted(links)
         )
         snapshot = a_snapshot(modules=modules, taken_ns=now_ns())
@@ -285,6 +292,14 @@ async def test_a_module_that_has_not_proved_who_it_is_is_not_written(autojump_cl
         counter.bench.schedule.links[DOCK].is_identified = False
         error = await counter.refused(op="reg_set", name="dock.magnetic_declination", value="7")
         assert "identified" in error["message"]
+        assert counter.writes() == []
+
+
+async def test_another_module_than_the_accepted_one_is_not_written(autojump_clock: MockClock) -> None:
+    async with open_counter() as counter:
+        counter.trust = ModuleTrust(Trust.CHANGED, "another serial number")
+        error = await counter.refused(op="reg_set", name="dock.magnetic_declination", value="7")
+        assert "another serial number" in error["message"]
         assert counter.writes() == []
 
 
