@@ -12,7 +12,7 @@ from memory_samples import a_module, a_snapshot
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from oht50d.clock import now_ns
-from oht50d.core.errands import Errands, Patience
+from oht50d.core.errands import NOT_SERVED, Errands, Patience
 from oht50d.core.local_rights import Peer
 from oht50d.core.register_names import RegisterNames
 from oht50d.core.wire_schedule import Rank
@@ -348,7 +348,7 @@ async def test_a_stop_has_the_wire_alone_and_the_errand_waits(autojump_clock: Mo
         bench.rules.append(lambda request, _honest: [] if request.unit == TRAVEL else None)
         bench.bus.trip_causes(StopKind.S1, (Cause(CauseCode.OPERATOR_STOP, now_ns()),))
         found = (await counter.ask(op="reg_get", names=["velocity.x", "dock.accel_x"]))["registers"]
-        assert [one["reason"] for one in found] == ["it was not served in time"] * 2
+        assert [one["reason"] for one in found] == [NOT_SERVED] * 2
         assert counter.errands.waiting == 0
 
 
