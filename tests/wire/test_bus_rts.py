@@ -1,4 +1,4 @@
-"""The real bus owner on a simulated robot whose line it turns itself, by the RTS of a fake UART (tests/uart_fake.py)."""
+"""The real bus owner on a simulated robot whose line it turns itself, by the RTS of a fake UART."""
 
 from functools import partial
 from pathlib import Path
