@@ -34,11 +34,16 @@ class BusConfig:
     reply_timeout: Duration = field(default=milliseconds(50), validator=between(milliseconds(5), milliseconds(100)))
     probe_timeout: Duration = field(default=milliseconds(25), validator=between(milliseconds(5), milliseconds(50)))
     max_late: Duration = field(default=milliseconds(1000), validator=between(milliseconds(100), milliseconds(10_000)))
+    # Hears what another master and its modules say, sends nothing: motion is refused, the trace tells.
+    listen_only: bool = False
     maps: tuple[str, ...] = ("power.toml", "safety.toml", "travel_motor.toml", "dock.toml")
 
     def __attrs_post_init__(self) -> None:
         if self.transport.uses_tcp and self.tcp.host is None:
             raise SettingClash("transport", "rtu, because no bus.tcp.host is set", self.transport.value)
+        if self.listen_only and self.transport is Transport.TCP:
+            # Behind a gateway of Modbus TCP nobody hears what others say.
+            raise SettingClash("listen_only", "false with bus.transport = tcp", self.listen_only)
 
     @property
     def place(self) -> str:
