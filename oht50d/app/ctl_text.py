@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from oht50d.app.ctl_modules import accept_text, modules_text
 from oht50d.app.ctl_tables import UNKNOWN, Tree, aged, table, told
 from oht50d.app.ctl_tables import hexadecimal as _hex
 from oht50d.app.ctl_tables import tree_of as _tree
@@ -31,7 +30,7 @@ def status_text(tree: Tree) -> str:
         ("held by", str(tree.get("holder") or "nobody")),
         ("position", told(tree.get("position_mm"), "mm")),
         ("velocity", f"{told(tree.get('velocity_mm_s'), 'mm/s')}, limit {told(tree.get('speed_limit_mm_s'), 'mm/s')}"),
-        ("bus", _link(wire, "open" if wire.get("is_open") else "CLOSED", f"on {wire.get('port')}")),
+        ("bus", _link(wire, _bus_state(wire), f"on {wire.get('port')}")),
         ("LiDAR", _link(lidar, str(lidar.get("state")), "")),
         ("battery", battery),
         ("modules", f"{online} of {len(modules)} online"),
@@ -103,8 +102,6 @@ TEXTS: Mapping[str, Callable[[Tree], str]] = {
     "status": status_text,
     "stop": stop_text,
     "events": events_text,
-    "modules": modules_text,
-    "modules_accept": accept_text,
     "registers": registers_text,
     "user_list": user_list_text,
     "user_add": user_add_text,
@@ -131,6 +128,13 @@ def _link(link: Tree, state: str, place: str) -> str:
     if link.get("remedy"):
         words += f" ({link.get('remedy')})"
     return words + (" SIMULATED" if link.get("is_simulated") else "")
+
+
+def _bus_state(wire: Tree) -> str:
+    if wire.get("is_listening"):
+        return "LISTEN-ONLY, nothing is sent,"
+    closed = "CLOSED (listen-only)" if wire.get("is_listen_only") else "CLOSED"
+    return "open" if wire.get("is_open") else closed
 
 
 def _stop(found: object) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 
 from attrs import evolve, frozen
 
+from oht50d.app.bus_room import build_sight
 from oht50d.app.config import Config
 from oht50d.app.config_sources import read_text
 from oht50d.app.module_rooms import ModuleRooms, build_module_rooms
@@ -16,7 +17,9 @@ from oht50d.app.preparation import signing_key
 from oht50d.clock import now_ns
 from oht50d.codec.registers import load_module_map
 from oht50d.core.actuators import Actuators, find_actuators
+from oht50d.core.bus_sight import Sight
 from oht50d.core.map_set import check_map_set
+from oht50d.core.motion_gate import MotionGate
 from oht50d.core.poll_plan import PollPlan, plan_blocks
 from oht50d.core.reaction import BEGIN_LIMIT_NS, ReactionModel
 from oht50d.core.robot_state import RobotState, Simulation
@@ -146,6 +149,8 @@ class Rooms:
     accounts: UserStore
     one_time: OneTimeSignIn
     metrics: Metrics
+    sight: Sight
+    gate: MotionGate
 
     def web_ports(self, health: Callable[[], HealthView]) -> WebPorts:
         """The web's share; reads or makes the signing key. Raises ConfigError."""
@@ -194,9 +199,11 @@ def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_
     maker = SnapshotMaker(identity, config.safety, utc_now)
     bus_timer, step_timer = timers = PreciseTimer(), PreciseTimer()
     late = _LateGuardian()
+    sight = build_sight(config.bus, schedule, maps)
     bus = FieldBus(
         config.bus, schedule, bus_timer, opener_of(config.bus, open_serial_port),
         publish=late.accept_block, publish_stop=late.accept_stop,
+        observe=sight.trace.add, record=sight.stats.record,
     )  # fmt: skip
     guardian = late.guardian = Guardian(config.safety, kernel, state, bus, step_timer, snapshots.publish, maker.make)
     journal = Journal()
@@ -208,6 +215,7 @@ def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_
         lidar=_build_lidar(config, guardian, scans), guardian=guardian, commander=commander, snapshots=snapshots,
         scans=scans, journal=journal, recorder=recorder, modules=modules, spool=spool,
         accounts=UserStore(config.robot.state_dir / users_file), one_time=OneTimeSignIn(now_ns), metrics=metrics,
+        sight=sight, gate=schedule.gate,
     )  # fmt: skip
 
 

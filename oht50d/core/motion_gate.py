@@ -62,6 +62,22 @@ class MotionGate:
             return False
         return permit is not None and permit.is_valid(now_ns) and self._is_within(request, permit)
 
+    def refusal(self, request: BusRequest) -> str | None:
+        """Why somebody outside may not send this request, in words; None if it is a read or a harmless setting.
+
+        Not for root either (SAFETY.md, Permits): stop frames and the drives' time-out are the bus owner's own too.
+        """
+        found = self.classify(request)
+        if found in (FrameClass.READ, FrameClass.SETTING):
+            return None
+        if request.unit == BROADCAST:
+            return "a broadcast is a motion frame, and only the motion gate may send one"
+        if request.unit not in self._maps:
+            return f"no map binds {request.unit:#04x}: unknown modules are read-only"
+        return (
+            "it belongs to the motion set, or to no map: only the motion gate writes that (no service mode exists yet)"
+        )
+
     def demand_words(self, demand: MotionDemand, permit: Permit) -> tuple[int, int]:
         """(setpoint, linear input) of a demand, cut to the permit's duty limit, rounded down."""
         duty = max(0.0, min(demand.duty_ratio, permit.duty_limit_ratio))

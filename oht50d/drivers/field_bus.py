@@ -17,8 +17,9 @@ from oht50d.core.frame_event import Note, Observe, Way, observe_nothing
 from oht50d.core.wire_schedule import Idle, Purpose, Slot, WireSchedule
 from oht50d.drivers.bus_config import BusConfig
 from oht50d.drivers.bus_transport import OpenPort, framing_of, line_times
+from oht50d.drivers.listener import listen
 from oht50d.drivers.modbus_line import ByteLink, LineTimes, ModbusLine, Timer, Urgency
-from oht50d.model.bus import BusRequest, ExchangeResult
+from oht50d.model.bus import BusRequest, ExchangeResult, Failure
 from oht50d.model.errors import LinkError, LinkLost
 from oht50d.model.line import LineSettings
 from oht50d.model.motion import Cause, CauseCode, Decision, StopKind, StopReport
@@ -72,6 +73,8 @@ class FieldBus:
         self._device = ""
         self._told_warning = ""
         self._transactions = 0
+        self._is_listening = False
+        self._last_heard_ns: int | None = None
         self._opening_cause = CauseCode.BOOT
         self._reported: StopReport | None = None
         self._was_stop_active = True
@@ -143,7 +146,7 @@ class FieldBus:
 
     @property
     def status(self) -> WireStatus:
-        cause, remedy = ("", "") if self._schedule.is_open else self._problem
+        cause, remedy = ("", "") if self._schedule.is_open or self._is_listening else self._problem
         return WireStatus(
             is_open=self._schedule.is_open,
             port=self._config.place,
@@ -154,11 +157,13 @@ class FieldBus:
             transactions=self._transactions,
             early_frames=self._line.early_frames,
             adopted_sequence=self._schedule.adopted_sequence,
-            last_valid_ns=self._last_valid_ns,
+            last_valid_ns=self._last_heard_ns if self._config.listen_only else self._last_valid_ns,
             unexpected_bytes=self._line.unexpected_bytes,
             device=self._device,
             transport=self._config.transport.value,
             scan=self._schedule.pause.progress(),
+            is_listen_only=self._config.listen_only,
+            is_listening=self._is_listening,
         )
 
     # -- the task
@@ -175,12 +180,16 @@ class FieldBus:
             self._problem = (str(problem), problem.remedy)
             raise
         try:
-            self._begin_session(link)
-            await self._serve(link)
+            if self._config.listen_only:
+                await self._listen(link)
+            else:
+                self._begin_session(link)
+                await self._serve(link)
         except LinkLost as problem:
             self._problem = (str(problem), problem.remedy or "Check the adapter and its cable.")
             raise
         finally:
+            self._is_listening = False
             self._schedule.close()
             self._opening_cause = CauseCode.BUS_LOST
             self._observe(now_ns(), Way.LINE, self._problem[0].encode(), Note.CLOSED, None)
@@ -197,6 +206,17 @@ class FieldBus:
         if link.warning and link.warning != self._told_warning:  # not again at every reopening
             _log.warning(link.warning, extra={"event": "bus.adapter"})
         self._told_warning = link.warning
+
+    async def _listen(self, link: ByteLink) -> None:
+        """Somebody else is the master: nothing is sent, not even a stop, and nothing heard becomes a reading."""
+        self._is_listening = True
+        self._observe(now_ns(), Way.LINE, self._config.place.encode(), Note.OPENED, None)
+        await listen(link, self._hear, self._schedule.adopt)
+
+    def _hear(self, at_ns: int, way: Way, octets: bytes, note: Note, purpose: Purpose | None) -> None:
+        if note is not Note.NOISE:
+            self._last_heard_ns = at_ns
+        self._observe(at_ns, way, octets, note, purpose)
 
     async def _serve(self, link: ByteLink) -> None:
         while True:
@@ -226,7 +246,19 @@ class FieldBus:
             await self._idle(step.until_ns)
             return
         self._step = step
-        self._complete(step, await self._line.exchange(link, step, self._urgency(step)))
+        try:
+            result = await self._line.exchange(link, step, self._urgency(step))
+        except LinkLost:
+            self._tell_lost(step)
+            raise
+        self._complete(step, result)
+
+    @staticmethod
+    def _tell_lost(slot: Slot) -> None:
+        """Who asked from outside must know that the frame may have gone out: nothing is written twice."""
+        if slot.source is not None:
+            at_ns = now_ns()
+            slot.source.complete(slot, ExchangeResult(slot.request, None, Failure.LINK_LOST, at_ns, at_ns))
 
     def _complete(self, slot: Slot, result: ExchangeResult) -> None:
         self._transactions += 1

@@ -123,7 +123,7 @@ class ModbusLine:
         self._asked_unit = 0
         self._slot: Slot
         self._reception = _Reception()
-        self._sent_ns = self._ends_ns = 0
+        self._sent_ns = self._ends_ns = self._sent_bytes = 0
 
     @property
     def late_replies(self) -> int:
@@ -196,7 +196,8 @@ class ModbusLine:
         self._is_dirty = False
         self._line_free_ns = max(ended_ns, self._ends_ns)
         self._observe(ended_ns, Way.RECEIVED, reception.octets, reception.verdict(), slot.purpose)
-        return ExchangeResult(slot.request, reception.reply, None, sent_ns, ended_ns)
+        octets = len(reception.octets)
+        return ExchangeResult(slot.request, reception.reply, None, sent_ns, ended_ns, self._sent_bytes, octets)
 
     def give_up(self) -> ExchangeResult:
         """The outcome of the exchange whose reply has not come in time."""
@@ -212,7 +213,10 @@ class ModbusLine:
             reception.failure, note = Failure.SILENT, Note.STALE
         self._line_free_ns = max(ended_ns, self._ends_ns)
         self._observe(ended_ns, Way.RECEIVED, reception.octets, note, slot.purpose)
-        return ExchangeResult(slot.request, None, reception.failure, self._sent_ns, ended_ns)
+        octets = len(reception.octets)
+        return ExchangeResult(
+            slot.request, None, reception.failure, self._sent_ns, ended_ns, self._sent_bytes, octets
+        )  # fmt: skip
 
     async def _send(self, link: ByteLink, slot: Slot, urgency: Urgency) -> int:
         """When the frame went out."""
@@ -227,6 +231,7 @@ class ModbusLine:
         is_early = sent_ns < quiet_ns
         self.early_frames += is_early
         self._is_dirty = True
+        self._sent_bytes = len(adu)
         ends_ns = self._ends_ns = sent_ns + len(adu) * times.character_ns
         sent = link.send_now(adu)
         if sent < len(adu):

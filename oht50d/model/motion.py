@@ -85,6 +85,7 @@ class CauseCode(enum.Enum):
     STOPPING = "stopping"
     MODULE_CHANGED = "module_changed"
     BUS_SCAN = "bus_scan"
+    LISTEN_ONLY = "listen_only"
 
 
 @frozen

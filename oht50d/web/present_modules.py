@@ -17,6 +17,8 @@ def modules_view(snapshot: Snapshot, now_ns: int) -> Json:
         "found": [found_view(one, now_ns) for one in found],
         "bus": {
             "is_open": wire.is_open,
+            "is_listen_only": wire.is_listen_only,
+            "is_listening": wire.is_listening,
             "port": wire.port,
             "device": wire.device or None,
             "transport": wire.transport,

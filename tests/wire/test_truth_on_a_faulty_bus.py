@@ -64,7 +64,7 @@ class Truth:
         return False
 
     def possible(self, from_ns: int, to_ns: int) -> set[int]:
-        """Where the carriage stood at some time between the two: from when it was asked to move until it had moved on."""
+        """Where the carriage stood at some time between the two: from its order to move until it had moved on."""
         moved_on = [moved for _, _, moved in self.places[1:]] + [to_ns]
         return {
             place
