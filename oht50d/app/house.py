@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 import trio
 
 import oht50d
-from oht50d.app.bus_room import bus_operations
 from oht50d.app.config import Config
 from oht50d.app.early_simulator import EarlySimulator
 from oht50d.app.exit_codes import ExitCode
 from oht50d.app.health import HealthDesk
 from oht50d.app.last_gasp import start_last_gasp
 from oht50d.app.listening import mark_listening
-from oht50d.app.module_rooms import build_module_desk
+from oht50d.app.module_rooms import further_operations
 from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import shipped_config_dir
 from oht50d.app.preparation import listen
@@ -248,10 +247,7 @@ class House:
         desk = LocalDesk(
             snapshots=rooms.snapshots, commander=rooms.commander, history=rooms.spool, accounts=rooms.accounts,
             records=rooms.recorder, technicians_gid=group_id("oht50-tech"), utc_now=utc_now, hints=health.hints,
-            further=[
-                *bus_operations(rooms.sight, rooms.gate, rooms.bus.wake, rooms.snapshots, rooms.recorder),
-                build_module_desk(rooms).operations,
-            ],
+            further=further_operations(rooms),
         )  # fmt: skip
         local = LocalSocketConfig(path=str(self.config.robot.runtime_dir / "control.sock"))
 
