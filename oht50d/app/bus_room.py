@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from oht50d.codec.rtu import character_ns, silence_ns
 from oht50d.core.bus_sight import Sight
 from oht50d.core.bus_stats import BusStats
 from oht50d.core.bus_trace import BusTrace
-from oht50d.core.errands import Errands
+from oht50d.core.errands import Errands, Patience
 from oht50d.core.motion_gate import MotionGate
 from oht50d.core.register_names import RegisterNames
 from oht50d.core.wire_schedule import Rank, WireSchedule
-from oht50d.drivers.field_bus import BusConfig
+from oht50d.drivers.bus_config import BusConfig, Transport
+from oht50d.drivers.bus_transport import line_times
 from oht50d.drivers.wall_clock import utc_now, utc_now_ns
 from oht50d.model.registers import ModuleMap
 from oht50d.services.bus_desk import BusDesk
@@ -22,20 +22,22 @@ from oht50d.services.register_desk import RegisterDesk
 def build_sight(config: BusConfig, schedule: WireSchedule, maps: Sequence[ModuleMap]) -> Sight:
     """Trace, statistics and errands; the errands become a source of the schedule."""
 
-    def timeout_ns(unit: int) -> int:
+    def patience(unit: int) -> Patience:
         link = schedule.links.get(unit)
-        is_answering = link is not None and link.failures == 0
-        return config.reply_timeout.ns if is_answering else config.probe_timeout.ns
+        if link is None or not link.is_identified:
+            return Patience(config.probe_timeout.ns, 1)
+        return Patience(config.reply_timeout.ns, 2)
 
-    errands = Errands(timeout_ns)
+    errands = Errands(patience)
     schedule.attach(errands, Rank.ERRAND)
-    per_character_ns = character_ns(config.serial.baud)
+    times = line_times(config)
     return Sight(
         trace=BusTrace(),
-        stats=BusStats(per_character_ns, silence_ns(config.serial.baud)),
+        stats=BusStats(times.character_ns, times.silence_ns),
         errands=errands,
         maps={module.address: module for module in maps},
-        character_ns=per_character_ns,
+        character_ns=times.character_ns,
+        is_tcp=config.transport is Transport.TCP,
     )
 
 

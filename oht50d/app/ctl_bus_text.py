@@ -7,6 +7,10 @@ from oht50d.app.ctl_tables import UNKNOWN, table, told
 Tree = Mapping[str, object]
 
 SHORT_VALUES = 6
+PLAIN_UNITS = frozenset(
+    {"bool", "enum", "ascii2", "version", "bitmap", "code", "count", "counts", "cmd", "addr", "norm"}
+)
+"""What a map calls a unit and people do not."""
 _ARROWS = {"sent": "->", "received": "<-", "overheard": "..", "line": "--"}
 _SHARES = ("characters", "silence", "waiting", "idle", "dead")
 
@@ -65,7 +69,7 @@ def _value(value: Tree) -> str:
     if quality is None:
         return f"{name} {raw:#06x}" if isinstance(raw, int) else f"{name} {UNKNOWN}"
     unit = value.get("unit")
-    shown = told(value.get("value"), "" if unit in ("bool", "enum", "ascii2", "version") else unit or "")
+    shown = told(value.get("value"), "" if unit in PLAIN_UNITS else unit or "")
     return f"{name} {shown}" if quality == "good" else f"{name} {raw} ({quality})"
 
 

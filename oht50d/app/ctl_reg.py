@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
+from oht50d.app.ctl_bus_text import PLAIN_UNITS
 from oht50d.app.ctl_tables import UNKNOWN, aged, table, told
 from oht50d.app.exit_codes import ExitCode
 
@@ -17,7 +18,6 @@ Tree = Mapping[str, object]
 Ask = Callable[[dict[str, object]], Tree]
 
 MAX_NAMES = 16
-_PLAIN_UNITS = frozenset({"bool", "enum", "ascii2", "version", None})
 _WRITE_CODES = {"verified": ExitCode.OK, "unknown": ExitCode.WARNINGS, "dry_run": ExitCode.OK}
 
 
@@ -101,13 +101,20 @@ def get_text(tree: Tree) -> str:
         if one.get("outcome") != "read":
             rows.append((str(one.get("name")), f"FAILED: {one.get('reason')}", "", "", ""))
         for value in _trees(one, "values"):
-            name = value.get("name") or f"{_hex(one.get('unit'), 2)}:{_hex(value.get('address'), 4)}"
+            name = _called(one, value)
             quality = str(value.get("quality") or "no map")
             shown = _shown(value, value.get("unit"))
             rows.append((str(name), shown, _hex(value.get("raw"), 4), quality, aged(value.get("age_s"))))
         if "number" in one:
             rows.append((str(one.get("name")), str(one.get("number")), "", "both halves", ""))
     return table(("REGISTER", "VALUE", "RAW", "QUALITY", "AGE"), rows)
+
+
+def _called(one: Tree, value: Tree) -> str:
+    """As it was asked for; of several the place and, where a map has it, the name."""
+    if one.get("count") == 1:
+        return str(one.get("name"))
+    return f"{_hex(one.get('unit'), 2)}:{_hex(value.get('address'), 4)} {value.get('name') or ''}".strip()
 
 
 def get_verdict(tree: Tree) -> int:
@@ -157,7 +164,11 @@ def _shown(value: Tree, unit: object) -> str:
         return UNKNOWN
     if quality is None:
         return str(raw)
-    return told(value.get("value"), "" if unit in _PLAIN_UNITS else unit) if quality == "good" else f"{raw} ({quality})"
+    return (
+        told(value.get("value"), "" if unit is None or unit in PLAIN_UNITS else unit)
+        if quality == "good"
+        else f"{raw} ({quality})"
+    )
 
 
 def _hex(number: object, digits: int) -> str:

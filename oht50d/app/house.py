@@ -222,6 +222,7 @@ class House:
         async with trio.open_nursery() as outer:
             self._health = HealthDesk(rooms, self._notifier, self._pace)
             self.metrics.watch(rooms.snapshots.current, now_ns)
+            self.metrics.watch_bus(rooms.sight, now_ns)
             rooms.guardian.on_step = self._health.note_step
             rooms.guardian.on_gap = _drain(rooms)
             await self._is_web_loaded.wait()

@@ -3,7 +3,7 @@ holds the instance; pure; bounded by 247 units and the codes of exceptions)."""
 
 from attrs import define, field
 
-from oht50d.core.turnaround import Turnaround
+from oht50d.core.turnaround_histogram import TurnaroundHistogram
 from oht50d.core.wire_slots import Slot
 from oht50d.core.wire_time import WireTime
 from oht50d.model.bus import BusRequest, ExceptionReply, ExchangeResult, Failure
@@ -27,7 +27,7 @@ class UnitStats:
     link_lost: int = 0
     retries: int = 0
     exceptions: dict[int, int] = field(factory=dict)
-    turnaround: Turnaround = field(factory=Turnaround)
+    turnaround: TurnaroundHistogram = field(factory=TurnaroundHistogram)
     failures_in_row: int = 0
     failed: BusRequest | None = None
 

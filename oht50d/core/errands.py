@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import assert_never
 
-from attrs import define, field
+from attrs import define, field, frozen
 
+from oht50d.core.frame_words import exception_words
 from oht50d.core.wire_slots import Purpose, Slot
 from oht50d.model.bus import BusRequest, ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
 from oht50d.model.errands import Errand, ErrandOutcome, ErrandResult, ReadErrand, WriteErrand
@@ -22,8 +23,8 @@ SPACING_NS = 20_000_000
 BUSY_PAUSE_NS = 50_000_000
 SECOND_LOOK_NS = 100_000_000
 """A module may take over a setting a little later than it echoes it."""
-MAX_DAMAGED, MAX_SILENT, MAX_BUSY = 3, 2, 3
-"""Attempts of one read by what went wrong."""
+MAX_DAMAGED, MAX_BUSY = 3, 3
+"""Attempts of one read by what went wrong; for silence it is the module's to say."""
 BUSY_CODES = frozenset({5, 6})
 """Acknowledge and server device busy: MODBUS Application Protocol V1.1b3, section 7."""
 
@@ -50,12 +51,20 @@ class _Job:
         self.damaged = self.silent = self.busy = 0
 
 
+@frozen
+class Patience:
+    """How long a reply is waited for, and how often a read is tried at a module that stays silent."""
+
+    timeout_ns: int
+    silent_tries: int
+
+
 class Errands:
     """A `SlotSource`. Asking has no effect; what counts is `complete`."""
 
-    def __init__(self, timeout_ns: Callable[[int], int]) -> None:
-        """`timeout_ns(unit)` is how long a reply of that unit is waited for."""
-        self._timeout_ns = timeout_ns
+    def __init__(self, patience: Callable[[int], Patience]) -> None:
+        """`patience(unit)` depends on whether that unit answers at all."""
+        self._patience = patience
         self._jobs: deque[_Job] = deque()
         self._free_ns = 0
         self._offered: tuple[Slot, _Job] | None = None
@@ -82,7 +91,7 @@ class Errands:
         if not self._jobs or now_ns < max(self._free_ns, self._jobs[0].not_before_ns):
             return None
         job = self._jobs[0]
-        slot = Slot(_next_request(job), Purpose.ERRAND, self._timeout_ns(job.errand.request.unit))
+        slot = Slot(_next_request(job), Purpose.ERRAND, self._patience(job.errand.request.unit).timeout_ns)
         self._offered = (slot, job)
         return slot
 
@@ -188,7 +197,7 @@ class Errands:
                 return job.damaged < MAX_DAMAGED
             case Failure.SILENT:
                 job.silent += 1
-                return job.silent < MAX_SILENT
+                return job.silent < self._patience(result.request.unit).silent_tries
         return False
 
     # -- helpers
@@ -231,7 +240,7 @@ def _next_request(job: _Job) -> BusRequest:
 def _words(result: ExchangeResult) -> str:
     reply = result.reply
     if isinstance(reply, ExceptionReply):
-        return f"exception {reply.code}"
+        return exception_words(reply.code)
     words = {
         Failure.SILENT: "no reply",
         Failure.NOISE: "damaged reply",

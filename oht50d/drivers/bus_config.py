@@ -43,6 +43,9 @@ class BusConfig:
     def __attrs_post_init__(self) -> None:
         if self.transport.uses_tcp and self.tcp.host is None:
             raise SettingClash("transport", "rtu, because no bus.tcp.host is set", self.transport.value)
+        if self.listen_only and self.transport is Transport.TCP:
+            # Behind a gateway of Modbus TCP nobody hears what others say.
+            raise SettingClash("listen_only", "false with bus.transport = tcp", self.listen_only)
 
     @property
     def place(self) -> str:

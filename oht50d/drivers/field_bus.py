@@ -200,9 +200,12 @@ class FieldBus:
         self._set_line = self._own_line
         self._line.set_times(line_times(self._config))
         self._line.begin(at_ns)
+        self._note_opened(link, at_ns)
+        self._schedule.open(at_ns, Cause(self._opening_cause, at_ns, "the port was opened"))
+
+    def _note_opened(self, link: ByteLink, at_ns: int) -> None:
         self._device = link.device
         self._observe(at_ns, Way.LINE, f"{self._config.place} ({link.device})".encode(), Note.OPENED, None)
-        self._schedule.open(at_ns, Cause(self._opening_cause, at_ns, "the port was opened"))
         if link.warning and link.warning != self._told_warning:  # not again at every reopening
             _log.warning(link.warning, extra={"event": "bus.adapter"})
         self._told_warning = link.warning
@@ -210,7 +213,7 @@ class FieldBus:
     async def _listen(self, link: ByteLink) -> None:
         """Somebody else is the master: nothing is sent, not even a stop, and nothing heard becomes a reading."""
         self._is_listening = True
-        self._observe(now_ns(), Way.LINE, self._config.place.encode(), Note.OPENED, None)
+        self._note_opened(link, now_ns())
         await listen(link, self._hear, self._schedule.adopt)
 
     def _hear(self, at_ns: int, way: Way, octets: bytes, note: Note, purpose: Purpose | None) -> None:

@@ -4,7 +4,7 @@ import enum
 
 from attrs import frozen
 
-from oht50d.model.bus import BusReply, BusRequest, WriteRegister
+from oht50d.model.bus import BusReply, ReadRequest, WriteRegister
 
 
 class ErrandOutcome(enum.Enum):
@@ -23,7 +23,7 @@ class ErrandOutcome(enum.Enum):
 class ReadErrand:
     """Read this once; a lost reply is asked for again."""
 
-    request: BusRequest
+    request: ReadRequest
 
 
 @frozen

@@ -7,7 +7,7 @@ from oht50d.core.bus_stats import UnitStats
 from oht50d.core.bus_trace import MAX_BYTES, MAX_FRAMES, TracedFrame
 from oht50d.core.frame_reader import DecodedFrame, FrameValue
 from oht50d.core.history import finite
-from oht50d.core.turnaround import BUCKETS_NS
+from oht50d.core.turnaround_histogram import BUCKETS_NS
 from oht50d.core.wire_time import WINDOW_S, WireShares
 from oht50d.model.registers import ModuleMap, Quality
 from oht50d.model.snapshot import Snapshot

@@ -6,7 +6,7 @@ too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import trio
 
@@ -14,7 +14,15 @@ from oht50d.clock import now_ns
 from oht50d.core.local_rights import LocalRight, Peer
 from oht50d.core.register_names import RegisterNames, Space, Target, UnknownName
 from oht50d.core.register_value import WrongValue, word_of_text
-from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister
+from oht50d.model.bus import (
+    BusRequest,
+    ReadCoils,
+    ReadDiscreteInputs,
+    ReadInputRegisters,
+    ReadRegisters,
+    ReadRequest,
+    WriteRegister,
+)
 from oht50d.model.errands import Errand, ErrandOutcome, ErrandResult, ReadErrand, WriteErrand
 from oht50d.model.errors import CommandRejected
 from oht50d.model.records import EventRow, Severity
@@ -170,8 +178,8 @@ class RegisterDesk:
             raise _invalid("value", "value is a number or a word")
         (spec,) = target.specs
         if spec is None:
-            words = "it is in no map: unmapped addresses are not written"
-            raise _refused(target, words)
+            refusal = self._refusal(WriteRegister(target.unit, target.address, 0))
+            raise _refused(target, refusal or "it is in no map")
         try:
             return target, spec, word_of_text(spec, str(text), is_raw=target.is_raw)
         except WrongValue as wrong:
@@ -213,10 +221,19 @@ class RegisterDesk:
         )  # fmt: skip
 
 
-def _read_request(target: Target) -> BusRequest:
-    if target.space is not Space.HOLDING:
-        raise _invalid("space", f"{target.space.value} registers cannot be read yet")
-    return ReadRegisters(target.unit, target.address, target.count)
+def _read_request(target: Target) -> ReadRequest:
+    place = (target.unit, target.address, target.count)
+    match target.space:
+        case Space.HOLDING:
+            return ReadRegisters(*place)
+        case Space.INPUT:
+            return ReadInputRegisters(*place)
+        case Space.COIL:
+            return ReadCoils(*place)
+        case Space.DISCRETE:
+            return ReadDiscreteInputs(*place)
+        case _:
+            assert_never(target.space)
 
 
 def _not_served() -> ErrandResult:

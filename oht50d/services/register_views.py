@@ -7,7 +7,7 @@ from oht50d.codec.rtu import encode_request
 from oht50d.core.history import finite
 from oht50d.core.register_names import Target
 from oht50d.core.register_value import allowed_words
-from oht50d.model.bus import ReadReply, WriteRegister
+from oht50d.model.bus import BitsReply, ReadReply, WriteRegister
 from oht50d.model.errands import ErrandResult
 from oht50d.model.registers import ModuleMap, Quality, Reading, RegisterSpec
 from oht50d.model.snapshot import Snapshot
@@ -27,9 +27,9 @@ def view_list(modules: Iterable[ModuleMap], snapshot: Snapshot, now_ns: int) -> 
 
 
 def view_polled(target: Target, snapshot: Snapshot, now_ns: int, max_age_s: float) -> Tree | None:
-    """A single register out of the snapshot, if it was polled within `max_age_s`."""
+    """A single register out of the snapshot, if it was polled within `max_age_s`; never for 0."""
     reading = _known(target, snapshot)
-    if reading is None or target.count != 1 or now_ns - reading.received_ns > max_age_s * 1e9:
+    if max_age_s <= 0 or reading is None or target.count != 1 or now_ns - reading.received_ns > max_age_s * 1e9:
         return None
     (spec,) = target.specs
     assert spec is not None
@@ -47,8 +47,7 @@ def view_polled(target: Target, snapshot: Snapshot, now_ns: int, max_age_s: floa
 
 def view_read(target: Target, result: ErrandResult, snapshot: Snapshot, now_ns: int) -> Tree:
     """What a read brought: one value an address, and the number that a pair forms."""
-    reply = result.reply
-    words = reply.words if isinstance(reply, ReadReply) else ()
+    words = _words(result)
     age = age_s(now_ns, result.received_ns)
     values = [
         _valued(spec, target.address + offset, word, age, _quality(target, spec, word, snapshot))
@@ -94,6 +93,14 @@ def view_write(
         "was_sent": result.was_sent,
         "is_echoed": result.is_echoed,
     }
+
+
+def _words(result: ErrandResult) -> tuple[int, ...]:
+    """Registers as they are, single bits as 0 and 1."""
+    reply = result.reply
+    if isinstance(reply, BitsReply):
+        return tuple(map(int, reply.bits))
+    return reply.words if isinstance(reply, ReadReply) else ()
 
 
 def _listed(module: ModuleMap, spec: RegisterSpec, reading: Reading | None, now_ns: int) -> Tree:

@@ -1,6 +1,6 @@
 """Errands: what goes out in which order, what is repeated, and how each of them ends."""
 
-from oht50d.core.errands import BUSY_PAUSE_NS, MAX_QUEUED, SECOND_LOOK_NS, SPACING_NS, Errands
+from oht50d.core.errands import BUSY_PAUSE_NS, MAX_QUEUED, SECOND_LOOK_NS, SPACING_NS, Errands, Patience
 from oht50d.core.wire_slots import Purpose, Slot
 from oht50d.model.bus import (
     BusReply,
@@ -27,7 +27,7 @@ class Wire:
     """Asks for slots as the schedule does and answers them by a script; the clock is its own."""
 
     def __init__(self) -> None:
-        self.errands = Errands(lambda unit: 50 * MS)
+        self.errands = Errands(lambda unit: Patience(50 * MS, 1 if unit == 9 else 2))
         self.now_ns = 0
         self.sent: list[BusRequest] = []
         self.ended: list[ErrandResult] = []
@@ -79,12 +79,13 @@ def test_a_damaged_read_is_repeated_and_a_silent_one_once_more() -> None:
     assert Wire().run(ReadErrand(READ), Failure.NOISE, Failure.NOISE, Failure.NOISE).reason == "damaged reply"
     assert Wire().run(ReadErrand(READ), Failure.SILENT, words(1, 2)).outcome is ErrandOutcome.READ
     assert Wire().run(ReadErrand(READ), Failure.SILENT, Failure.SILENT).reason == "no reply"
+    assert Wire().run(ReadErrand(ReadRegisters(9, 0, 1)), Failure.SILENT).reason == "no reply"
 
 
 def test_a_refused_read_is_not_repeated_and_a_busy_one_after_a_pause() -> None:
     refused = Wire().run(ReadErrand(READ), ExceptionReply(5, 3, 2))
     assert (refused.outcome, refused.reason, refused.reply) == (
-        ErrandOutcome.FAILED, "exception 2", ExceptionReply(5, 3, 2)
+        ErrandOutcome.FAILED, "exception 2 (illegal data address)", ExceptionReply(5, 3, 2)
     )  # fmt: skip
     wire = Wire()
     wire.submit(ReadErrand(READ))

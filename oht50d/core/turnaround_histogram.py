@@ -18,7 +18,7 @@ LEAST_REPLIES = 32
 _SHARE = 0.99
 
 
-class Turnaround:
+class TurnaroundHistogram:
     """Of one module."""
 
     __slots__ = ("_p99_ns", "_recent", "_unsorted", "counts", "sum_ns")
