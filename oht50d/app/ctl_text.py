@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from oht50d.app.ctl_modules import accept_text, modules_text
 from oht50d.app.ctl_tables import UNKNOWN, Tree, aged, table, told
 from oht50d.app.ctl_tables import hexadecimal as _hex
 from oht50d.app.ctl_tables import tree_of as _tree
@@ -109,8 +108,6 @@ TEXTS: Mapping[str, Callable[[Tree], str]] = {
     "status": status_text,
     "stop": stop_text,
     "events": events_text,
-    "modules": modules_text,
-    "modules_accept": accept_text,
     "registers": registers_text,
     "user_list": user_list_text,
     "user_add": user_add_text,

@@ -4,7 +4,7 @@ import pytest
 from attrs import evolve
 from memory_samples import MS, START_NS, a_snapshot, a_stop
 
-from oht50d.app import ctl_text
+from oht50d.app import ctl_modules, ctl_text
 from oht50d.model.motion import Cause, CauseCode, MachineState, StopPhase
 from oht50d.services.local_views import view_modules, view_registers, view_status
 
@@ -60,7 +60,7 @@ def test_an_unconfirmed_stop_points_to_the_red_button() -> None:
 
 
 def test_tables_are_aligned() -> None:
-    lines = ctl_text.modules_text({"modules": view_modules(a_snapshot(), NOW_NS)}).splitlines()
+    lines = ctl_modules.modules_text({"modules": view_modules(a_snapshot(), NOW_NS)}).splitlines()
     assert lines[0].index("STATE") == lines[1].index("online") == lines[2].index("online")
     assert lines[1].startswith("0x02")
 
