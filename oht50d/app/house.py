@@ -21,7 +21,7 @@ from oht50d.app.exit_codes import ExitCode
 from oht50d.app.health import HealthDesk
 from oht50d.app.last_gasp import start_last_gasp
 from oht50d.app.listening import mark_listening
-from oht50d.app.module_rooms import further_operations
+from oht50d.app.local_room import build_local_desk
 from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import shipped_config_dir
 from oht50d.app.preparation import listen
@@ -243,11 +243,7 @@ class House:
         assert app is not None
         assert listener is not None
         assert health is not None
-        desk = LocalDesk(
-            snapshots=rooms.snapshots, commander=rooms.commander, history=rooms.spool, accounts=rooms.accounts,
-            records=rooms.recorder, technicians_gid=group_id("oht50-tech"), utc_now=utc_now, hints=health.hints,
-            further=further_operations(rooms),
-        )  # fmt: skip
+        desk = build_local_desk(rooms, health.hints)
         local = LocalSocketConfig(path=str(self.config.robot.runtime_dir / "control.sock"))
 
         from oht50d.app.web_server import serve_web
