@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from oht50d.bus_metrics import BusCollector
+from oht50d.core.bus_sight import Sight
 from oht50d.core.safety_word import CHAIN_FRESH_NS, SafetyWord, evaluate_safety_word
 from oht50d.model.lidar import LidarLinkState
 from oht50d.model.motion import MachineState
@@ -299,6 +301,10 @@ class Metrics:
     def watch(self, snapshot: Callable[[], Snapshot], now_ns: Callable[[], int]) -> None:
         """From now on a scrape draws TABLE from `snapshot()`, aged by `now_ns()`; call once."""
         self.registry.register(SnapshotCollector(snapshot, now_ns))
+
+    def watch_bus(self, sight: Sight, now_ns: Callable[[], int]) -> None:
+        """From now on a scrape tells what the bus is doing; call once."""
+        self.registry.register(BusCollector(sight, now_ns))
 
     def count_request(self, status: int, duration_s: float) -> None:
         """One HTTP request was answered."""

@@ -55,7 +55,7 @@ def status_text(tree: Tree) -> str:
         ("held by", str(tree.get("holder") or "nobody")),
         ("position", told(tree.get("position_mm"), "mm")),
         ("velocity", f"{told(tree.get('velocity_mm_s'), 'mm/s')}, limit {told(tree.get('speed_limit_mm_s'), 'mm/s')}"),
-        ("bus", _link(wire, "open" if wire.get("is_open") else "CLOSED", f"on {wire.get('port')}")),
+        ("bus", _link(wire, _bus_state(wire), f"on {wire.get('port')}")),
         ("LiDAR", _link(lidar, str(lidar.get("state")), "")),
         ("battery", battery),
         ("modules", f"{online} of {len(modules)} online"),
@@ -184,6 +184,13 @@ def _link(link: Tree, state: str, place: str) -> str:
     if link.get("remedy"):
         words += f" ({link.get('remedy')})"
     return words + (" SIMULATED" if link.get("is_simulated") else "")
+
+
+def _bus_state(wire: Tree) -> str:
+    if wire.get("is_listening"):
+        return "LISTEN-ONLY, nothing is sent,"
+    closed = "CLOSED (listen-only)" if wire.get("is_listen_only") else "CLOSED"
+    return "open" if wire.get("is_open") else closed
 
 
 def _stop(found: object) -> str:

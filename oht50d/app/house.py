@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 import trio
 
 import oht50d
+from oht50d.app.bus_room import bus_operations
 from oht50d.app.config import Config
 from oht50d.app.early_simulator import EarlySimulator
 from oht50d.app.exit_codes import ExitCode
 from oht50d.app.health import HealthDesk
 from oht50d.app.last_gasp import start_last_gasp
+from oht50d.app.listening import mark_listening
 from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import shipped_config_dir
 from oht50d.app.preparation import listen
@@ -122,6 +124,7 @@ class House:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> int:
         """Everything from the spool to the page; raises ConfigError, StoreError or LinkError when it cannot start."""
         boot_id = new_boot_id()
+        mark_listening(self.config.robot.runtime_dir, is_listening=self.config.bus.listen_only)
         spool = await self._open_memory(boot_id)
         try:
             self.rooms = build_rooms(self.config, spool, self.metrics, boot_id, users_file=self._users_file)
@@ -219,6 +222,7 @@ class House:
         async with trio.open_nursery() as outer:
             self._health = HealthDesk(rooms, self._notifier, self._pace)
             self.metrics.watch(rooms.snapshots.current, now_ns)
+            self.metrics.watch_bus(rooms.sight, now_ns)
             rooms.guardian.on_step = self._health.note_step
             rooms.guardian.on_gap = _drain(rooms)
             await self._is_web_loaded.wait()
@@ -244,6 +248,7 @@ class House:
         desk = LocalDesk(
             snapshots=rooms.snapshots, commander=rooms.commander, history=rooms.spool, accounts=rooms.accounts,
             records=rooms.recorder, technicians_gid=group_id("oht50-tech"), utc_now=utc_now, hints=health.hints,
+            further=bus_operations(rooms.sight, rooms.gate, rooms.bus.wake, rooms.snapshots, rooms.recorder),
         )  # fmt: skip
         local = LocalSocketConfig(path=str(self.config.robot.runtime_dir / "control.sock"))
 
@@ -284,7 +289,8 @@ class House:
         phase = "none" if report is None or not was_open else report.phase.value
         if was_open and (report is None or report.phase is not StopPhase.STANDSTILL):
             self._exit_code = self._exit_code or ExitCode.IO
-        words = phase if was_open else "no port was ever open, nothing was sent"
+        nothing = "listen-only" if self.config.bus.listen_only else "no port was ever open"
+        words = phase if was_open else f"{nothing}, nothing was sent"
         _log.warning("last stop: %s", words, extra={"event": "stop.last", "phase": phase})
         self._control_scope.cancel()
         wire_scope.cancel()

@@ -7,6 +7,7 @@ from functools import partial
 
 from attrs import evolve, frozen
 
+from oht50d.app.bus_room import build_sight
 from oht50d.app.config import Config
 from oht50d.app.config_sources import read_text
 from oht50d.app.no_memory import NoMemory
@@ -14,16 +15,19 @@ from oht50d.app.paths import find_config_file
 from oht50d.app.preparation import signing_key
 from oht50d.clock import now_ns
 from oht50d.codec.registers import load_module_map
-from oht50d.codec.rtu import silence_ns
 from oht50d.core.actuators import Actuators, find_actuators
+from oht50d.core.bus_sight import Sight
 from oht50d.core.map_set import check_map_set
+from oht50d.core.motion_gate import MotionGate
 from oht50d.core.poll_plan import PollPlan, plan_blocks
 from oht50d.core.reaction import BEGIN_LIMIT_NS, ReactionModel
 from oht50d.core.robot_state import RobotState, Simulation
 from oht50d.core.safety_config import BrakeWiring
 from oht50d.core.safety_kernel import SafetyKernel
 from oht50d.core.wire_schedule import WireSchedule, WireTimes
-from oht50d.drivers.field_bus import BusConfig, FieldBus
+from oht50d.drivers.bus_config import BusConfig
+from oht50d.drivers.bus_transport import has_numbered_replies, line_times, opener_of
+from oht50d.drivers.field_bus import FieldBus
 from oht50d.drivers.lidar_link import LidarLink
 from oht50d.drivers.serial_port import SerialPortConfig, open_serial_port
 from oht50d.drivers.spool import Spool, SpoolConfig
@@ -65,11 +69,12 @@ def released_word(wiring: BrakeWiring) -> int | None:
 
 def wire_times(config: BusConfig) -> WireTimes:
     return WireTimes(
-        stop_ns=silence_ns(config.serial.baud) + BEGIN_LIMIT_NS,
+        stop_ns=line_times(config).silence_ns + BEGIN_LIMIT_NS,
         safety_ns=config.safety_timeout.ns,
         other_ns=config.reply_timeout.ns,
         probe_ns=config.probe_timeout.ns,
         max_late_ns=config.max_late.ns,
+        has_numbered_replies=has_numbered_replies(config),
     )
 
 
@@ -142,6 +147,8 @@ class Rooms:
     accounts: UserStore
     one_time: OneTimeSignIn
     metrics: Metrics
+    sight: Sight
+    gate: MotionGate
 
     def web_ports(self, health: Callable[[], HealthView]) -> WebPorts:
         """The web's share; reads or makes the signing key. Raises ConfigError."""
@@ -186,9 +193,11 @@ def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_
     maker = SnapshotMaker(identity, config.safety, utc_now)
     bus_timer, step_timer = timers = PreciseTimer(), PreciseTimer()
     late = _LateGuardian()
+    sight = build_sight(config.bus, schedule, maps)
     bus = FieldBus(
-        config.bus, schedule, bus_timer, open_serial_port,
+        config.bus, schedule, bus_timer, opener_of(config.bus, open_serial_port),
         publish=late.accept_block, publish_stop=late.accept_stop,
+        observe=sight.trace.add, record=sight.stats.record,
     )  # fmt: skip
     guardian = late.guardian = Guardian(config.safety, kernel, state, bus, step_timer, snapshots.publish, maker.make)
     journal = Journal()
@@ -200,6 +209,7 @@ def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_
         lidar=_build_lidar(config, guardian, scans), guardian=guardian, commander=commander, snapshots=snapshots,
         scans=scans, journal=journal, recorder=recorder, spool=spool,
         accounts=UserStore(config.robot.state_dir / users_file), one_time=OneTimeSignIn(now_ns), metrics=metrics,
+        sight=sight, gate=schedule.gate,
     )  # fmt: skip
 
 

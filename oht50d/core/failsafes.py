@@ -107,6 +107,8 @@ _ROWS: tuple[Failsafe, ...] = (
              "Let go of the button and press it again.", is_ordinary=True),
     Failsafe(_C.MODULE_MISSING, "A module was not found yet", None, _NEVER, False,
              "Check its supply, its address and the RS485 plug."),
+    Failsafe(_C.LISTEN_ONLY, "This program only listens to the bus", None, _NEVER, False,
+             "Set bus.listen_only to false and start it again; see that no other master is on the bus."),
     Failsafe(_C.MIXED_SIMULATION, "Simulated and real devices are mixed", None, _NEVER, False,
              "Simulate everything or nothing."),
     Failsafe(_C.BRAKE_UNKNOWN, "The brake's wiring is not commissioned", None, _NEVER, False,

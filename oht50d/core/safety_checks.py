@@ -46,6 +46,10 @@ class Moment:
 
 def evaluate_wire(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
     """The port itself."""
+    if inputs.wire.is_listen_only:
+        yield Cause(CauseCode.LISTEN_ONLY, moment.now_ns, "bus.listen_only is set: nothing is sent, not even a stop")
+        if inputs.wire.is_listening:
+            return
     if inputs.wire.is_open and inputs.wire.opened_ns is not None:
         return
     detail = inputs.wire.cause or "the port is closed"

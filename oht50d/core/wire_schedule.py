@@ -143,13 +143,16 @@ class WireSchedule:
             return report
         return evolve(report, residual=residual_words(self._roles, self._actuators, self._config.drive_timeout))
 
+    def adopt(self) -> None:
+        """Acknowledge the newest decision; by the wire's own task, as the service manager's watchdog hangs on it."""
+        if self._decision is not None:
+            self.adopted_sequence = self._decision.sequence
+
     # -- the next slot
 
     def next(self, now_ns: int) -> Slot | Idle:
         """The exchange that should be made now, or how long nothing is due."""
-        if self._decision is not None:
-            # Acknowledged by the wire's own task: this is what the service manager's watchdog hangs on.
-            self.adopted_sequence = self._decision.sequence
+        self.adopt()
         if not self._is_open:
             return Idle(now_ns + PAUSE_NS)
         self._watch_permit(now_ns)
@@ -258,8 +261,9 @@ class WireSchedule:
             wanted = source.next_slot(now_ns)
             if wanted is None:
                 continue
-            if not self.gate.check(wanted.request, None, now_ns):
-                source.refuse(wanted, "only the motion gate may write this")
+            refusal = self.gate.refusal(wanted.request)
+            if refusal is not None:
+                source.refuse(wanted, refusal)
                 continue
             slot = self._fence.passed(evolve(wanted, source=source), now_ns)
             if slot is not None:

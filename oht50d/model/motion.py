@@ -83,6 +83,7 @@ class CauseCode(enum.Enum):
     MODULE_MISSING = "module_missing"
     NO_EVIDENCE = "no_evidence"
     STOPPING = "stopping"
+    LISTEN_ONLY = "listen_only"
 
 
 @frozen

@@ -43,7 +43,9 @@ class ModuleStatus:
 class WireStatus:
     """The field bus as a whole: `cause` and `remedy` are in words when the port is not open.
 
-    `unexpected_bytes` came after a reply that was complete, so nobody had asked for them.
+    `port` is the name as configured (a path, or host and port), `device` what it stood for when it was last opened.
+    `unexpected_bytes` came after a reply that was complete, so nobody had asked for them. With `is_listen_only` nothing
+    is ever sent and `is_open` is never true; `is_listening` says that the port is open and heard.
     """
 
     is_open: bool
@@ -57,6 +59,10 @@ class WireStatus:
     adopted_sequence: int
     last_valid_ns: int | None
     unexpected_bytes: int = 0
+    device: str = ""
+    transport: str = "rtu"
+    is_listen_only: bool = False
+    is_listening: bool = False
 
 
 @frozen

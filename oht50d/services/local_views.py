@@ -114,7 +114,11 @@ def _wire(snapshot: Snapshot, now_ns: int) -> Tree:
     wire = snapshot.wire
     return {
         "is_open": wire.is_open,
+        "is_listen_only": wire.is_listen_only,
+        "is_listening": wire.is_listening,
         "port": wire.port,
+        "device": wire.device or None,
+        "transport": wire.transport,
         "cause": wire.cause,
         "remedy": wire.remedy,
         "is_simulated": wire.is_simulated,

@@ -14,7 +14,11 @@ def modules_view(snapshot: Snapshot, now_ns: int) -> Json:
         "modules": [module_view(module, now_ns) for module in snapshot.modules],
         "bus": {
             "is_open": wire.is_open,
+            "is_listen_only": wire.is_listen_only,
+            "is_listening": wire.is_listening,
             "port": wire.port,
+            "device": wire.device or None,
+            "transport": wire.transport,
             "cause": wire.cause,
             "remedy": wire.remedy,
             "is_simulated": wire.is_simulated,

@@ -61,7 +61,8 @@ def test_a_motion_frame_from_outside_is_refused_and_never_sent() -> None:
     asker = Asker(WriteRegister(SAFETY, BRAKE, 1))
     bench = settled((asker, Rank.ERRAND))
     slots = bench.run(200)
-    assert asker.refusals == ["only the motion gate may write this"]
+    assert len(asker.refusals) == 1
+    assert "only the motion gate writes that" in asker.refusals[0]
     assert all(isinstance(slot.request, ReadRegisters) for slot in slots)
 
 
