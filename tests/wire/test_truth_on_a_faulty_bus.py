@@ -176,7 +176,7 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
 """A fault of every kind that touches replies, and the counter of the daemon that tells about it."""
 
 UNKNOWABLE = "duplicate_address {'ratio': 0.3, 'delay_ms': 9}"
-"""Whole replies of a second module at the address of the first: it has to be told, and whose word it is nobody knows."""
+"""Whole replies of a second module at the address of the first must be told; whose words they are nobody can know."""
 
 
 async def test_nothing_untrue_is_published_whatever_happens_to_the_bytes(robot: SimulatedRobot, tmp_path: Path) -> None:
