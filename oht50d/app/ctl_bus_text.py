@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from oht50d.app.ctl_text import UNKNOWN, table, told
+from oht50d.app.ctl_tables import UNKNOWN, table, told
 
 Tree = Mapping[str, object]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 from oht50d.app.ctl_bus_text import PLAIN_UNITS
-from oht50d.app.ctl_text import UNKNOWN, aged, table, told
+from oht50d.app.ctl_tables import UNKNOWN, aged, table, told
 from oht50d.app.exit_codes import ExitCode
 
 Tree = Mapping[str, object]

@@ -4,6 +4,7 @@ import enum
 
 from attrs import field, frozen
 
+from oht50d.core.discovery import DiscoveryConfig
 from oht50d.drivers.serial_settings import SerialPortConfig
 from oht50d.drivers.tcp_link import TcpConfig
 from oht50d.model.units import Duration, SettingClash, between, milliseconds
@@ -36,6 +37,7 @@ class BusConfig:
     max_late: Duration = field(default=milliseconds(1000), validator=between(milliseconds(100), milliseconds(10_000)))
     # Hears what another master and its modules say, sends nothing: motion is refused, the trace tells.
     listen_only: bool = False
+    discovery: DiscoveryConfig = field(factory=DiscoveryConfig)
     maps: tuple[str, ...] = ("power.toml", "safety.toml", "travel_motor.toml", "dock.toml")
 
     def __attrs_post_init__(self) -> None:

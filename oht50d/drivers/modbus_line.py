@@ -18,6 +18,7 @@ from oht50d.core.wire_slots import Slot
 from oht50d.drivers.pending_reply import PendingReply
 from oht50d.model.bus import BusReply, BusRequest, ExceptionReply, ExchangeResult, Failure
 from oht50d.model.errors import LinkLost, RemoteProtocolError
+from oht50d.model.line import LineSettings
 from oht50d.model.motion import StopKind
 
 SEND_LIMIT_NS = 20_000_000
@@ -59,6 +60,10 @@ class ByteLink(Protocol):
     async def receive_some(self, max_bytes: int = 4096) -> bytes: ...
 
     def drain_input(self) -> bytes: ...
+
+    def reconfigure(self, line: LineSettings) -> None:
+        """Set the open port anew; what waits in it is dropped. Raises LinkError, LinkLost if the port is gone."""
+        ...
 
     def close(self) -> None: ...
 
@@ -129,6 +134,10 @@ class ModbusLine:
         self._framing.reset()
         self._is_dirty = True
         self._line_free_ns = at_ns
+
+    def set_times(self, times: LineTimes) -> None:
+        """The port was set anew; call `begin` for an open one."""
+        self._times = times
 
     def discard_input(self) -> None:
         """Throw away what waits in the tty before the next frame: after a loop gap it may be seconds old."""

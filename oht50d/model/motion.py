@@ -84,6 +84,8 @@ class CauseCode(enum.Enum):
     NO_EVIDENCE = "no_evidence"
     STOPPING = "stopping"
     LISTEN_ONLY = "listen_only"
+    MODULE_CHANGED = "module_changed"
+    BUS_SCAN = "bus_scan"
 
 
 @frozen

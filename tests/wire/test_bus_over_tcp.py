@@ -13,6 +13,7 @@ import pytest
 import trio
 from attrs import define, evolve, field
 from bus_fakes import shipped_maps
+from core_fixtures import fresh_registry
 from modbus_servers import ModbusServer, Proxy
 from truth_words import LEFT_BY_S0, SERIALS, TRUTH
 
@@ -100,7 +101,7 @@ async def owner_on(transport: str, port: int, *, is_patient: bool = True) -> Asy
         times = evolve(times, safety_ns=500_000_000, other_ns=500_000_000, probe_ns=500_000_000)
     actuators = find_actuators(MAPS, released_word=1)
     schedule = WireSchedule(MAPS, actuators, SafetyConfig(), times)
-    state = RobotState(schedule, actuators, Simulation(True, True), sectors=8)
+    state = RobotState(schedule, actuators, Simulation(True, True), sectors=8, registry=fresh_registry(MAPS))
     timer = PreciseTimer()
     owner: Owner
 
