@@ -38,14 +38,16 @@ USER = "tester"
 PASSWORD = "correct horse battery staple"  # an account of a temporary directory
 
 
-async def until(condition: Callable[[], Awaitable[Any]], what: str, limit_s: float = LIMIT_S) -> Any:
+async def until(
+    condition: Callable[[], Awaitable[Any]], what: str, limit_s: float = LIMIT_S, *, poll_s: float = 0.02
+) -> Any:
     """Poll `condition` until it returns something true; AssertionError names what was waited for."""
     ends = time.monotonic() + limit_s
     while time.monotonic() < ends:
         found = await condition()
         if found:
             return found
-        await trio.sleep(0.02)
+        await trio.sleep(poll_s)
     raise AssertionError(f"not within {limit_s} s: {what}")
 
 

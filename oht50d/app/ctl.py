@@ -14,7 +14,7 @@ from typing import NoReturn, TextIO
 
 from oht50d.app.ctl_bus import add_bus_commands, run_bus, seconds
 from oht50d.app.ctl_link import DEFAULT_SOCKET, LinkProblem, ask
-from oht50d.app.ctl_modules import FOLLOWED, add_modules_commands, follow, modules_request
+from oht50d.app.ctl_modules import add_modules_commands, run_modules
 from oht50d.app.ctl_reg import add_reg_commands, run_reg
 from oht50d.app.ctl_text import TEXTS
 from oht50d.app.exit_codes import ExitCode
@@ -24,7 +24,11 @@ Tree = Mapping[str, object]
 
 MAX_EVENTS = 500
 _STALE_S = 2.0
-_TALKS: Mapping[str, Callable[[argparse.Namespace, Ask, TextIO], int]] = {"bus": run_bus, "reg": run_reg}
+_TALKS: Mapping[str, Callable[[argparse.Namespace, Ask, TextIO], int]] = {
+    "bus": run_bus,
+    "modules": run_modules,
+    "reg": run_reg,
+}
 _CONFIRMED = frozenset({"acknowledged", "verified"})
 
 
@@ -58,8 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refused(reply, as_json=arguments.json)
     found = reply.get("data")
     tree: Tree = found if isinstance(found, dict) else {}
-    if request["op"] in FOLLOWED:
-        return _follow(arguments, str(request["op"]), tree)
     text = json.dumps(tree, indent=2) if arguments.json else TEXTS[str(request["op"])](tree)
     print(text)
     return _verdict(str(request["op"]), tree)
@@ -102,13 +104,6 @@ def _unanswered(problem: LinkProblem) -> int:
     return problem.exit_code
 
 
-def _follow(arguments: argparse.Namespace, op: str, started: Tree) -> int:
-    try:
-        return follow(arguments.socket, op, started, as_json=arguments.json)
-    except LinkProblem as problem:
-        return _unanswered(problem)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="oht50ctl", description="Ask the oht50d daemon on this machine.")
     parser.add_argument(
@@ -120,8 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("stop", help="STOP the robot now: no login, no question")
     events = commands.add_parser("events", help="the newest events")
     events.add_argument("-n", "--number", type=_whole(1, MAX_EVENTS), default=20, help=f"how many (1 to {MAX_EVENTS})")
-    modules = commands.add_parser("modules", help="every module with its age and counters; scan, accept")
-    add_modules_commands(modules, _Parser, _whole)
+    add_modules_commands(commands.add_parser("modules", help="every module; scan for more, accept one"), _whole)
     registers = commands.add_parser("registers", help="every register of one module")
     registers.add_argument("address", type=_whole(1, 247), help="bus address, such as 0x02 or 2 (1 to 247)")
     add_bus_commands(commands.add_parser("bus", help="what the bus is doing: numbers, every frame"), _whole)
@@ -160,8 +154,6 @@ def _request(arguments: argparse.Namespace) -> dict[str, object]:
             return {"op": "events", "limit": arguments.number}
         case "registers":
             return {"op": "registers", "address": arguments.address}
-        case "modules":
-            return modules_request(arguments)
         case "user" if arguments.user_command == "list":
             return {"op": "user_list"}
         case "user":

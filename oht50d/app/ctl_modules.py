@@ -8,13 +8,13 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TextIO
 
-from oht50d.app.ctl_link import LinkProblem, ask
+from oht50d.app.ctl_link import LinkProblem
 from oht50d.app.ctl_tables import Tree, aged, hexadecimal, table, told, tree_of, trees_of
 from oht50d.app.exit_codes import ExitCode
+from oht50d.app.trace_pager import Ask
 
-FOLLOWED = frozenset({"modules_scan", "modules_search"})
-"""Operations whose end comes later."""
 _PARITIES = ("none", "even", "odd")
 _COMPLETE = "complete"
 _LOOK_S = 0.3
@@ -22,13 +22,10 @@ _SCAN_LIMIT_S = 660.0
 """A minute more than the daemon gives a scan."""
 _SEARCH_LIMIT_S = 15.0
 
-Whole = Callable[[int, int], Callable[[str], int]]
-"""Makes the reader of a whole number within limits."""
 
-
-def add_modules_commands(modules: argparse.ArgumentParser, parser: type[argparse.ArgumentParser], whole: Whole) -> None:
-    """`list` may be left out."""
-    commands = modules.add_subparsers(dest="modules_command", metavar="COMMAND", parser_class=parser)
+def add_modules_commands(modules: argparse.ArgumentParser, whole: Callable[[int, int], Callable[[str], int]]) -> None:
+    """The words after `modules`, of which `list` may be left out; `whole` reads numbers of a range."""
+    commands = modules.add_subparsers(dest="modules_command", metavar="COMMAND", parser_class=type(modules))
     commands.add_parser("list", help="every module, and who was found where no map is bound")
     scan = commands.add_parser(
         "scan", help="look for modules; with any option polling pauses and the robot stays locked (root only)"
@@ -41,6 +38,21 @@ def add_modules_commands(modules: argparse.ArgumentParser, parser: type[argparse
     accept = commands.add_parser("accept", help="accept a changed module after checking its set-up (root only)")
     accept.add_argument("address", type=whole(1, 247), help="bus address, such as 0x05")
     accept.add_argument("--serial", required=True, type=_serial, help="the number on the module, or none")
+
+
+def run_modules(arguments: argparse.Namespace, ask: Ask, out: TextIO) -> int:
+    """Carry out `modules ...`; the exit code."""
+    try:
+        request = modules_request(arguments)
+    except ValueError as problem:
+        print(f"oht50ctl: {problem}", file=sys.stderr)
+        return ExitCode.USAGE
+    op, tree = str(request["op"]), ask(request)
+    if op in ("modules_scan", "modules_search"):
+        return _follow(op, tree, arguments, ask, out)
+    text = accept_text(tree) if op == "modules_accept" else modules_text(tree)
+    print(json.dumps(tree, indent=2) if arguments.json else text, file=out)
+    return ExitCode.OK
 
 
 def modules_request(arguments: argparse.Namespace) -> dict[str, object]:
@@ -84,26 +96,25 @@ def _serial(text: str) -> int | None:
 # -- following what goes on in the daemon
 
 
-def follow(socket: str, op: str, started: Tree, *, as_json: bool) -> int:
+def _follow(op: str, started: Tree, arguments: argparse.Namespace, ask: Ask, out: TextIO) -> int:
     """Wait for the end of a scan or of a round of the search, show it; the exit code."""
+    is_scan = op == "modules_scan"
     try:
-        tree = _await_scan(socket) if op == "modules_scan" else _await_search(socket, started)
+        tree = _await_scan(ask) if is_scan else _await_search(ask, started)
     except KeyboardInterrupt:
-        if op == "modules_scan":
-            ask(socket, {"op": "modules_scan", "action": "cancel"})
-        print("\noht50ctl: interrupted" + (", the scan is cancelled" if op == "modules_scan" else ""), file=sys.stderr)
+        if is_scan:
+            ask({"op": "modules_scan", "action": "cancel"})
+        print("\noht50ctl: interrupted" + (", the scan is cancelled" if is_scan else ""), file=sys.stderr)
         return ExitCode.FAILURE
-    scan = tree_of(tree, "scan")
-    found = scan if op == "modules_scan" else {"found": tree.get("found")}
-    print(json.dumps(found, indent=2) if as_json else found_text(trees_of(found, "found")))
-    if op == "modules_search":
+    found = tree_of(tree, "scan") if is_scan else {"found": tree.get("found")}
+    print(json.dumps(found, indent=2) if arguments.json else found_text(trees_of(found, "found")), file=out)
+    if not is_scan:
         return ExitCode.OK
-    end = str(scan.get("end"))
-    print(f"The scan is {end}. The robot is locked: look at it, then reset.", file=sys.stderr)
-    return ExitCode.OK if end == _COMPLETE else ExitCode.WARNINGS
+    print(f"The scan is {found.get('end')}. The robot is locked: look at it, then reset.", file=sys.stderr)
+    return ExitCode.OK if found.get("end") == _COMPLETE else ExitCode.WARNINGS
 
 
-def _await_scan(socket: str) -> Tree:
+def _await_scan(ask: Ask) -> Tree:
     is_shown = sys.stderr.isatty()
 
     def is_over(tree: Tree) -> bool:
@@ -113,32 +124,29 @@ def _await_scan(socket: str) -> Tree:
             print(f"\r{words:<60}", end="", file=sys.stderr, flush=True)
         return not scan.get("is_running")
 
-    tree = _await(socket, is_over, _SCAN_LIMIT_S)
+    tree = _await(ask, is_over, _SCAN_LIMIT_S)
     if is_shown:
         print(file=sys.stderr)
     return tree
 
 
-def _await_search(socket: str, started: Tree) -> Tree:
+def _await_search(ask: Ask, started: Tree) -> Tree:
     wanted = started.get("rounds")
 
     def is_over(tree: Tree) -> bool:
         rounds = tree_of(tree, "discovery").get("rounds")
         return isinstance(rounds, int) and isinstance(wanted, int) and rounds >= wanted
 
-    return _await(socket, is_over, _SEARCH_LIMIT_S)
+    return _await(ask, is_over, _SEARCH_LIMIT_S)
 
 
-def _await(socket: str, is_over: Callable[[Tree], bool], limit_s: float) -> Tree:
+def _await(ask: Ask, is_over: Callable[[Tree], bool], limit_s: float) -> Tree:
     ends_s = time.monotonic() + limit_s
-    while True:
-        reply = ask(socket, {"op": "modules"})
-        tree = tree_of(reply, "data")
-        if reply.get("ok") is not True or is_over(tree):
-            return tree
+    while not is_over(tree := ask({"op": "modules"})):
         if time.monotonic() > ends_s:
             raise LinkProblem("the search does not come to its end; see `oht50ctl status`.", ExitCode.FAILURE)
         time.sleep(_LOOK_S)
+    return tree
 
 
 # -- words

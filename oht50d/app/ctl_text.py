@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from oht50d.app.ctl_modules import accept_text, modules_text
 from oht50d.app.ctl_tables import UNKNOWN, Tree, aged, table, told
 from oht50d.app.ctl_tables import hexadecimal as _hex
 from oht50d.app.ctl_tables import tree_of as _tree
@@ -31,7 +30,7 @@ def status_text(tree: Tree) -> str:
         ("held by", str(tree.get("holder") or "nobody")),
         ("position", told(tree.get("position_mm"), "mm")),
         ("velocity", f"{told(tree.get('velocity_mm_s'), 'mm/s')}, limit {told(tree.get('speed_limit_mm_s'), 'mm/s')}"),
-        ("bus", _link(wire, _bus_state(wire), f"on {wire.get('port')}")),
+        ("bus", _link(wire, _bus_state(wire), f"on {_place(wire)}")),
         ("LiDAR", _link(lidar, str(lidar.get("state")), "")),
         ("battery", battery),
         ("modules", f"{online} of {len(modules)} online"),
@@ -40,6 +39,12 @@ def status_text(tree: Tree) -> str:
     hints = tree.get("hints")
     lines += [("hint", str(hint)) for hint in (hints if isinstance(hints, list) else ())]
     return "\n".join(f"{name:<10} {text}" for name, text in lines)
+
+
+def _place(wire: Tree) -> str:
+    """The configured name of the bus, and what it stands for where that is something else."""
+    port, found = wire.get("port"), wire.get("device")
+    return str(port) if found in (None, port) else f"{port} ({found})"
 
 
 def stop_text(tree: Tree) -> str:
@@ -103,8 +108,6 @@ TEXTS: Mapping[str, Callable[[Tree], str]] = {
     "status": status_text,
     "stop": stop_text,
     "events": events_text,
-    "modules": modules_text,
-    "modules_accept": accept_text,
     "registers": registers_text,
     "user_list": user_list_text,
     "user_add": user_add_text,

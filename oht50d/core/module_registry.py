@@ -4,7 +4,7 @@ Source of the rules: SAFETY.md, Latch, reset, authority: a changed serial number
 sight of an address without a record registers by itself, unless an older list was lost.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 from attrs import define, evolve, field
 
@@ -28,16 +28,19 @@ class _Sight:
     module: ModuleMap
     map_name: str
     wanted: frozenset[str]
+    refused: frozenset[str] = frozenset()
     since_ns: int = 0
     words: dict[str, tuple[int, int]] = field(factory=dict)
     identity: ModuleIdentity | None = None
 
     def is_complete(self) -> bool:
-        return all(role in self.words and self.words[role][1] >= self.since_ns for role in self.wanted)
+        """Everything was asked for since; what the module refuses to tell counts as told: it shows none."""
+        asked = self.wanted - self.refused
+        return bool(asked) and all(role in self.words and self.words[role][1] >= self.since_ns for role in asked)
 
     def read(self) -> ModuleIdentity:
-        """The identity out of the words; a map without serial or firmware registers leaves them unknown."""
-        words = {role: word for role, (word, _) in self.words.items()}
+        """The identity out of the words; what the map lacks or the module refuses is unknown."""
+        words = {role: word for role, (word, _) in self.words.items() if role not in self.refused}
         firmware, low, high = words.get(FIRMWARE), words.get(SERIAL_LOW), words.get(SERIAL_HIGH)
         return ModuleIdentity(
             type_code=words[TYPE],
@@ -82,9 +85,18 @@ class ModuleRegistry:
         for index, role in places:
             word = raw_of_word(block.specs[index], readings.words[index])
             sight.words[role] = (word, readings.requested_ns)
-        if sight.is_complete():
-            sight.identity = sight.read()
-            self._register_new(sight)
+        self._judge(sight)
+
+    def note_refused(self, unit: int, addresses: Set[int]) -> None:
+        """The module answers reads of these registers with a refusal."""
+        sight = self._sights.get(unit)
+        if sight is None:
+            return
+        refused = frozenset(role for role in sight.wanted - {TYPE} if sight.module.by_role[role].address in addresses)
+        if refused != sight.refused:
+            sight.refused = refused
+            sight.identity = None
+            self._judge(sight)
 
     def forget(self, unit: int, now_ns: int) -> None:
         """The module went silent: whoever answers next has to show who he is."""
@@ -173,6 +185,11 @@ class ModuleRegistry:
             places = tuple((index, spec.role) for index, spec in specs if spec.role in _ROLES and spec.role is not None)
             self._places[key] = places
         return places
+
+    def _judge(self, sight: _Sight) -> None:
+        if sight.is_complete():
+            sight.identity = sight.read()
+            self._register_new(sight)
 
     def _register_new(self, sight: _Sight) -> None:
         unit = sight.module.address

@@ -166,6 +166,30 @@ def test_a_map_without_serial_registers_shows_none() -> None:
     assert found.identity(DOCK) == evolve(SEEN, serial=None)
 
 
+def test_a_module_that_refuses_its_serial_number_shows_none() -> None:
+    found = registry(RECORD)
+    low, high = load_map("dock").by_role["identity.serial_low"], load_map("dock").by_role["identity.serial_high"]
+    shown(found, SEEN)
+    found.note_refused(DOCK, frozenset({low.address, high.address, 0x0001}))
+    assert found.trust(DOCK).trust is Trust.CHANGED
+    assert "no serial number instead of 1000" in found.trust(DOCK).note
+    found.note_refused(DOCK, frozenset())
+    assert found.trust(DOCK).trust is Trust.ACCEPTED
+    found.note_refused(0x06, frozenset({low.address}))
+
+
+def test_a_refused_serial_number_is_not_waited_for() -> None:
+    whole = load_map("dock")
+    gap = next(spec for spec in whole.registers if spec.name == "register_checksum")
+    split = evolve(whole, registers=tuple(spec for spec in whole.registers if spec is not gap))
+    found = ModuleRegistry([("dock.toml", split)], StoredModules())
+    _, type_code = readings_of(split, SEEN)
+    found.apply(type_code)
+    assert found.trust(DOCK).trust is Trust.UNSEEN
+    found.note_refused(DOCK, frozenset({0x00FB, 0x00FC}))
+    assert found.identity(DOCK) == evolve(SEEN, serial=None)
+
+
 # -- acceptance
 
 

@@ -1,5 +1,8 @@
 """`oht50ctl modules`: what the words ask for, and what is shown."""
 
+import io
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -80,16 +83,16 @@ def test_whatever_the_daemon_says_something_is_shown() -> None:
     assert isinstance(ctl_modules.modules_text({"modules": [{}], "found": 3}), str)
 
 
-class Socket:
+class Daemon:
     """Answers in this order; the last answer for ever."""
 
     def __init__(self, *trees: dict[str, Any]) -> None:
         self.trees = list(trees)
         self.requests: list[dict[str, object]] = []
 
-    def __call__(self, _path: str, request: dict[str, object]) -> dict[str, object]:
+    def __call__(self, request: dict[str, object]) -> dict[str, Any]:
         self.requests.append(request)
-        return {"ok": True, "data": self.trees.pop(0) if len(self.trees) > 1 else self.trees[0]}
+        return self.trees.pop(0) if len(self.trees) > 1 else self.trees[0]
 
 
 def scan(*, running: bool, end: str = "") -> dict[str, Any]:
@@ -101,51 +104,55 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctl_modules, "_LOOK_S", 0.0)
 
 
-def follow(monkeypatch: pytest.MonkeyPatch, op: str, *trees: dict[str, Any], started: Any = None) -> tuple[int, Socket]:
-    socket = Socket(*trees)
-    monkeypatch.setattr(ctl_modules, "ask", socket)
-    return ctl_modules.follow("/nowhere", op, started or {}, as_json=False), socket
+def run(daemon: Callable[[dict[str, object]], Any], *words: str) -> tuple[int, str]:
+    """Exit code and what was printed."""
+    out = io.StringIO()
+    return ctl_modules.run_modules(ctl._parser().parse_args([*words]), daemon, out), out.getvalue()
 
 
-def test_a_scan_is_followed_to_its_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    code, socket = follow(
-        monkeypatch, "modules_scan", scan(running=True), scan(running=True), scan(running=False, end="complete")
-    )
-    assert (code, len(socket.requests)) == (ExitCode.OK, 3)
-    printed = capsys.readouterr()
-    assert "lifter" in printed.out
-    assert "then reset" in printed.err
+def test_a_scan_is_followed_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    daemon = Daemon({"planned": 2}, scan(running=True), scan(running=True), scan(running=False, end="complete"))
+    code, printed = run(daemon, "modules", "scan", "--all")
+    assert (code, len(daemon.requests)) == (ExitCode.OK, 4)
+    assert "lifter" in printed
+    assert "then reset" in capsys.readouterr().err
 
 
-def test_one_that_a_stop_has_ended_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, _ = follow(monkeypatch, "modules_scan", scan(running=False, end="ended early: a stop needed the bus"))
-    assert code == ExitCode.WARNINGS
+def test_one_that_a_stop_has_ended_is_a_warning() -> None:
+    daemon = Daemon({"planned": 2}, scan(running=False, end="ended early: a stop needed the bus"))
+    code, printed = run(daemon, "--json", "modules", "scan", "--all")
+    assert (code, json.loads(printed)["found"][0]["serial"]) == (ExitCode.WARNINGS, 777)
 
 
-def test_a_search_is_over_when_its_round_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_search_is_over_when_its_round_is() -> None:
     rounds = [{"discovery": {"rounds": number}, "found": [FOUND]} for number in (3, 4, 5)]
-    code, socket = follow(monkeypatch, "modules_search", *rounds, started={"rounds": 5})
-    assert (code, len(socket.requests)) == (ExitCode.OK, 3)
-    assert "777" in capsys.readouterr().out
+    daemon = Daemon({"rounds": 5}, *rounds)
+    code, printed = run(daemon, "modules", "scan")
+    assert (code, len(daemon.requests)) == (ExitCode.OK, 4)
+    assert "777" in printed
 
 
 def test_a_search_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctl_modules, "_SEARCH_LIMIT_S", 0.0)
     with pytest.raises(LinkProblem):
-        follow(monkeypatch, "modules_search", {"discovery": {"rounds": 1}}, started={"rounds": 5})
+        run(Daemon({"rounds": 5}, {"discovery": {"rounds": 1}}), "modules", "scan")
 
 
-def test_an_interrupted_scan_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_scan_is_cancelled() -> None:
     requests: list[dict[str, object]] = []
 
-    def interrupted(_path: str, request: dict[str, object]) -> dict[str, object]:
+    def interrupted(request: dict[str, object]) -> dict[str, object]:
         requests.append(request)
         if request["op"] == "modules":
             raise KeyboardInterrupt
-        return {"ok": True, "data": {}}
+        return {}
 
-    monkeypatch.setattr(ctl_modules, "ask", interrupted)
-    assert ctl_modules.follow("/nowhere", "modules_scan", {}, as_json=False) == ExitCode.FAILURE
+    code, _ = run(interrupted, "modules", "scan", "--all")
+    assert code == ExitCode.FAILURE
     assert requests[-1] == {"op": "modules_scan", "action": "cancel"}
+
+
+def test_an_acceptance_and_the_list_are_printed_as_text_or_json() -> None:
+    assert run(Daemon({"message": "accepted"}), "modules", "accept", "5", "--serial", "7") == (0, "accepted\n")
+    assert run(Daemon({"modules": []}), "--json", "modules") == (0, '{\n  "modules": []\n}\n')
+    assert "ADDRESS" in run(Daemon({"modules": []}), "modules", "list")[1]
