@@ -20,7 +20,7 @@ class DriveLine:
     def __init__(self, actuators: Actuators, gate: MotionGate, refresh_ns: int | None) -> None:
         self._actuators = actuators
         self._gate = gate
-        self._refresh_ns = refresh_ns
+        self.refresh_ns = refresh_ns
         self._acknowledged: dict[tuple[int, int], BusRequest] = {}
         self._acknowledged_ns: dict[tuple[int, int], int] = {}
         self._failures = 0
@@ -101,11 +101,22 @@ class DriveLine:
             yield self._output(drive, demand, permit)
 
     def _refresh(self, demand: MotionDemand, permit: Permit, now_ns: int) -> BusRequest | None:
-        if self._refresh_ns is None:
+        """The drive that has waited longest first: on a slow wire none may be forgotten for another."""
+        if self.refresh_ns is None:
+            return None
+        drive = min(self._actuators.drives, key=self._told_ns)
+        return self._output(drive, demand, permit) if now_ns - self._told_ns(drive) >= self.refresh_ns else None
+
+    def _told_ns(self, drive: Drive) -> int:
+        return self._acknowledged_ns.get((drive.unit, drive.enable), 0)
+
+    def directed(self, request: BusRequest) -> int | None:
+        """The number of the drive whose direction a request writes, the last word before enable; None otherwise."""
+        if not isinstance(request, WriteRegister):
             return None
         for drive in self._actuators.drives:
-            if now_ns - self._acknowledged_ns.get((drive.unit, drive.enable), 0) >= self._refresh_ns:
-                return self._output(drive, demand, permit)
+            if (request.unit, request.address) == (drive.unit, drive.direction):
+                return drive.number
         return None
 
     def _output(self, drive: Drive, demand: MotionDemand, permit: Permit) -> BusRequest:

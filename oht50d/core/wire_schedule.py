@@ -17,21 +17,23 @@ from oht50d.core.drive_timeout import DriveTimeout
 from oht50d.core.module_link import ModuleLink
 from oht50d.core.motion_gate import MotionGate
 from oht50d.core.poll_slots import PollSlots
+from oht50d.core.probe_budget import ProbeBudget, module_claim
 from oht50d.core.role_table import RoleTable
+from oht50d.core.rounds import Rounds
 from oht50d.core.safety_config import SafetyConfig
 from oht50d.core.slot_fence import SlotFence
 from oht50d.core.stop_run import MotionFeedback
 from oht50d.core.stop_sequence import StopSequencer
 from oht50d.core.wire_feedback import are_drives_prepared, motion_feedback, residual_words
+from oht50d.core.wire_load import LoadMaker
 from oht50d.core.wire_slots import Idle, Purpose, Slot, SlotSource, WireTimes
-from oht50d.model.bus import ExchangeResult, WriteRegister, WriteRegisters
+from oht50d.model.bus import ExchangeResult, WriteRegisters
 from oht50d.model.motion import Cause, CauseCode, Decision, Permit, StopKind, StopReport
-from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, PollClass
+from oht50d.model.registers import BlockReadings, ModuleMap
 
 __all__ = ["Idle", "Purpose", "Rank", "Slot", "SlotSource", "WireSchedule", "WireTimes"]
 
 PAUSE_NS = 1_000_000_000
-SAFETY_PAUSE_NS = 250_000_000
 RECHECK_NS = 1_000_000
 
 
@@ -53,10 +55,7 @@ class WireSchedule:
         times: WireTimes,
         predicted_ms: float | None = None,
     ) -> None:
-        self.links = {
-            module.address: ModuleLink(module, SAFETY_PAUSE_NS if module.kind is ModuleKind.SAFETY else PAUSE_NS)
-            for module in maps
-        }
+        self.links = {module.address: ModuleLink(module) for module in maps}
         self._config = config
         self._times = times
         self._actuators = actuators
@@ -67,7 +66,11 @@ class WireSchedule:
         self._fence = SlotFence(self.links, times)
         self._roles = RoleTable()
         self._timeout = DriveTimeout(actuators, self._roles, config.drive_timeout)
-        self.polls = PollSlots(maps, self.links, self._fence, times, self._roles, self._note_identified)
+        self.polls = PollSlots(
+            maps, self.links, self._fence, times, self._roles, self._note_identified,
+            LoadMaker(actuators, config, times, self.drive_line.refresh_ns), actuators.read_lengths,
+        )  # fmt: skip
+        self._rounds = Rounds()
         self._sources: list[tuple[Rank, SlotSource]] = []
         self._is_polls_turn = False
         self._decision: Decision | None = None
@@ -88,6 +91,7 @@ class WireSchedule:
         self._timeout.forget()
         for link in self.links.values():
             link.forget_identity()
+        self.probe_budget.reset()
         self.sequencer.secure_opening((cause,), now_ns)
 
     def close(self) -> None:
@@ -98,6 +102,11 @@ class WireSchedule:
         """While the port is closed nobody asks for slots; the limits of a stop run all the same."""
         if not self._is_open:
             self.sequencer.observe(self._feedback(now_ns), now_ns)
+
+    @property
+    def probe_budget(self) -> ProbeBudget:
+        """What dead and absent modules may take of the wire together."""
+        return self.polls.probe_budget
 
     @property
     def is_open(self) -> bool:
@@ -158,20 +167,26 @@ class WireSchedule:
         self.polls.look(now_ns, is_moving=self._is_moving)
         slot = (
             (self._stop_or_safety_slot(now_ns) if self.sequencer.is_active else None)
+            or self._turn_slot(now_ns)
             or self.polls.urgent(now_ns)
             or self.polls.identify(now_ns)
             or self._motion_slot(now_ns)
             or self._set_up_slot(now_ns)
             or self._outside_slot(now_ns)
             or self.polls.due(now_ns)
+            or self.polls.probe(now_ns)
         )
-        return slot or Idle(self._next_due_ns(now_ns))
+        if slot is None:
+            return Idle(self._next_due_ns(now_ns))
+        self._rounds.note(slot)
+        return slot
 
     def complete(self, slot: Slot, result: ExchangeResult) -> BlockReadings | None:
         """Take the outcome of a slot; decoded readings of an identified module are returned."""
         link = self.links.get(slot.request.unit)
         if link is not None:
-            link.record(result)
+            self._record(link, result)
+        self.polls.note_asked(slot.request)
         self._fence.record(result)
         self._is_polls_turn = slot.source is not None
         match slot.purpose:
@@ -200,6 +215,23 @@ class WireSchedule:
 
     # -- slots by rank
 
+    def _turn_slot(self, now_ns: int) -> Slot | None:
+        """What goes before a vital block that is due, once a round; nothing before one whose reply was lost."""
+        if not self.polls.has_vital or self.polls.is_retrying:
+            return None
+        length = self.polls.round_length
+        writes = self.polls.admission.moving.writes_per_round
+        slot = self._motion_slot(now_ns) if self._rounds.is_writes_turn(length, writes) else None
+        if slot is None and self._rounds.is_others_turn(length):
+            slot = (
+                self.polls.identify(now_ns)
+                or self._set_up_slot(now_ns)
+                or self._outside_slot(now_ns)
+                or self.polls.due(now_ns)
+                or self.polls.probe(now_ns)
+            )
+        return slot
+
     def _stop_or_safety_slot(self, now_ns: int) -> Slot | None:
         return (
             self._stop_slot(now_ns, is_first_only=True) or self.polls.late_safety(now_ns) or self._stop_slot(now_ns)
@@ -211,6 +243,8 @@ class WireSchedule:
         for frame in self.sequencer.frames(now_ns):
             if is_first_only and not frame.is_first:
                 break
+            if not frame.is_first and self._is_left_alone(frame.request.unit, now_ns):
+                continue
             if not frame.is_read_back or self._fence.is_free(frame.request, now_ns):
                 timeout_ns = self._times.stop_ns if frame.is_first else self._times.safety_ns
                 return Slot(frame.request, Purpose.STOP, timeout_ns, stop_frame=frame)
@@ -233,7 +267,8 @@ class WireSchedule:
         if isinstance(request, WriteRegisters) and not self._is_prepared(decision.permit):
             # Enable waits until mode and direction are read back: the ramp of a stop depends on the mode.
             return None
-        slot = self._fence.passed(Slot(request, Purpose.MOTION, self._times.other_ns), now_ns)
+        timeout_ns = self.polls.bounded_ns(request, self._times.other_ns, now_ns)
+        slot = self._fence.passed(Slot(request, Purpose.MOTION, timeout_ns), now_ns)
         if slot is not None and slot.purpose is Purpose.MOTION:
             self.drive_line.mark_energised()
         return slot
@@ -252,7 +287,7 @@ class WireSchedule:
         """Errands, then searches; between two of them a poll that is due gets its turn; a stop has the wire alone."""
         if self.sequencer.is_active:
             return None
-        if self._is_polls_turn and self.polls.is_due:
+        if self._is_polls_turn and self.polls.is_due(now_ns):
             return None
         for _, source in self._sources:
             wanted = source.next_slot(now_ns)
@@ -261,21 +296,33 @@ class WireSchedule:
             if not self.gate.check(wanted.request, None, now_ns):
                 source.refuse(wanted, "only the motion gate may write this")
                 continue
-            slot = self._fence.passed(evolve(wanted, source=source), now_ns)
+            timeout_ns = self.polls.bounded_ns(wanted.request, wanted.timeout_ns, now_ns)
+            slot = self._fence.passed(evolve(wanted, source=source, timeout_ns=timeout_ns), now_ns)
             if slot is not None:
                 return slot
         return None
 
     # -- helpers
 
+    def _record(self, link: ModuleLink, result: ExchangeResult) -> None:
+        if link.is_dead:
+            self.probe_budget.spend(module_claim(link.module.address), result.sent_ns, result.ended_ns)
+        link.record(result)
+
     def _complete_motion(self, result: ExchangeResult) -> None:
         self.drive_line.complete(result)
         unit = result.request.unit
-        if isinstance(result.request, WriteRegister):
-            self.polls.expedite(lambda block: block.unit == unit and block.poll is PollClass.MOTOR, result.ended_ns)
+        number = self.drive_line.directed(result.request)
+        if number is not None:
+            wanted = {f"drive.{number}.mode", f"drive.{number}.direction"}
+            self.polls.expedite(lambda block: any(spec.role in wanted for spec in block.specs), result.ended_ns)
         if self.drive_line.is_unknown:
             detail = f"unit {unit:#04x} did not answer a motion frame"
             self.trip(StopKind.S1, (Cause(CauseCode.MOTION_UNKNOWN, result.ended_ns, detail),), result.ended_ns)
+
+    def _is_left_alone(self, unit: int, now_ns: int) -> bool:
+        """Repeats of a stop to a dead module keep to the budget that all dead modules have."""
+        return self.links[unit].is_dead and not self.probe_budget.may_probe(module_claim(unit), now_ns, is_stop=True)
 
     def _note_identified(self, unit: int) -> None:
         """The module is new on the wire: its settings may be gone."""
