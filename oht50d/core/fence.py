@@ -7,9 +7,29 @@ that was answered last counts as outstanding then, and for a minute no two reque
 that unit. Polls of one shape and unit never follow each other directly on the line, so that no second copy fits.
 """
 
-from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister
+from typing import assert_never
 
-Shape = tuple[int, int]
+from oht50d.codec.modbus_pdu.bits import bytes_of
+from oht50d.model.bus import (
+    BusRequest,
+    DeviceIdAccess,
+    MaskWriteRegister,
+    ReadCoils,
+    ReadDeviceIdentification,
+    ReadDiscreteInputs,
+    ReadInputRegisters,
+    ReadRegisters,
+    ReadRequest,
+    ReadWriteRegisters,
+    RegisterWrite,
+    ReportServerId,
+    WriteCoil,
+    WriteCoils,
+    WriteRegister,
+    WriteRegisters,
+)
+
+Shape = tuple[int, ...]
 
 IDENTITY_FIRST = 0x0100
 """The system block that every module has (domain registers, 0x0100 to 0x0108): probes of nine lengths fit."""
@@ -22,10 +42,47 @@ COPY_NS = 20_000_000
 
 
 def shape_of(request: BusRequest) -> Shape:
-    """(function, length or address): two replies of one unit with equal shapes cannot be told apart."""
+    """(function, what its reply is checked for): two replies of one unit with equal shapes cannot be told apart."""
     if isinstance(request, ReadRegisters):
         return 3, request.count
-    return (6 if isinstance(request, WriteRegister) else 16), request.address
+    if isinstance(request, ReadRequest | ReadWriteRegisters):
+        return _shape_of_contents(request)
+    return _shape_of_echo(request)
+
+
+def _shape_of_contents(request: ReadRequest | ReadWriteRegisters) -> Shape:
+    """Replies that carry what was read: told apart by their length, or by what they say that they are."""
+    match request:
+        case ReadRegisters() | ReadInputRegisters():
+            return request.function, request.count
+        case ReadWriteRegisters():
+            return request.function, request.read_count
+        case ReadCoils() | ReadDiscreteInputs():
+            # By bytes: a reply with more bits of the same bytes differs only if they are not zero.
+            return request.function, bytes_of(request.count)
+        case ReportServerId():
+            return (request.function,)
+        case ReadDeviceIdentification():
+            # A stream may begin anywhere in the list, so its object number tells nothing.
+            is_one = request.access is DeviceIdAccess.INDIVIDUAL
+            return request.function, request.access, request.object_id if is_one else 0
+        case _:
+            assert_never(request)
+
+
+def _shape_of_echo(request: RegisterWrite | WriteCoil | WriteCoils | MaskWriteRegister) -> Shape:
+    """Replies that repeat their request."""
+    match request:
+        case WriteRegister() | WriteRegisters():
+            return request.function, request.address
+        case WriteCoil():
+            return request.function, request.address, int(request.is_on)
+        case WriteCoils():
+            return request.function, request.address, len(request.bits)
+        case MaskWriteRegister():
+            return request.function, request.address, request.and_mask, request.or_mask
+        case _:
+            assert_never(request)
 
 
 class Fence:

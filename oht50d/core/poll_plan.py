@@ -147,10 +147,17 @@ class PollPlan:
         A deadline that has passed counts as now: of equal deadlines the more critical class wins, then the one that
         has waited longest. So a unit that was skipped for long cannot push in front.
         """
-        due = [entry for entry in self._others if entry.due_ns <= now_ns and entry.unit not in skip_units]
-        if len(due) <= 1:
-            return due[0].block if due else None
-        return min(due, key=lambda entry: (max(entry.due_ns + entry.half_ns, now_ns), entry.rank, entry.due_ns)).block
+        best: _Entry | None = None
+        best_ns = 0
+        for entry in self._others:
+            due_ns = entry.due_ns
+            if due_ns > now_ns or entry.unit in skip_units:
+                continue
+            deadline_ns = max(due_ns + entry.half_ns, now_ns)
+            is_longer_due = best is not None and entry.rank == best.rank and due_ns < best.due_ns
+            if best is None or deadline_ns < best_ns or (deadline_ns == best_ns and is_longer_due):
+                best, best_ns = entry, deadline_ns
+        return None if best is None else best.block
 
     def next_block(self, now_ns: int, skip_units: frozenset[int] = frozenset()) -> RegisterBlock | None:
         """What is read next if nothing else wants the wire."""
@@ -248,7 +255,7 @@ class PollPlan:
     def _adopt_entries(self, entries: list[_Entry]) -> None:
         self._entries = entries
         self._vital = [entry for entry in entries if entry.block.poll in VITAL]
-        self._others = [entry for entry in entries if entry.block.poll not in VITAL]
+        self._others = sorted((e for e in entries if e.block.poll not in VITAL), key=lambda entry: entry.rank)
         self._by_block = {id(entry.block): entry for entry in entries}
 
 

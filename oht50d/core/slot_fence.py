@@ -19,7 +19,7 @@ class SlotFence:
     def passed(self, slot: Slot, now_ns: int) -> Slot | None:
         """The slot, or the probe that must come before it, or None if the unit must stay quiet."""
         request = slot.request
-        if self._fence.is_free(request, now_ns) and not self._fence.follows_itself(request, now_ns):
+        if self.is_free(request, now_ns) and not self.follows_itself(request, now_ns):
             return slot
         probe = self._fence.probe(request.unit, now_ns)
         if probe is not None:
@@ -31,11 +31,11 @@ class SlotFence:
 
     def is_free(self, request: BusRequest, now_ns: int) -> bool:
         """True if a reply to `request` could be neither a late nor a repeated one."""
-        return self._fence.is_free(request, now_ns)
+        return self._times.has_numbered_replies or self._fence.is_free(request, now_ns)
 
     def follows_itself(self, request: BusRequest, now_ns: int) -> bool:
         """True if a second copy of the reply just received would pass for the reply to `request`."""
-        return self._fence.follows_itself(request, now_ns)
+        return not self._times.has_numbered_replies and self._fence.follows_itself(request, now_ns)
 
     def probe(self, unit: int, now_ns: int) -> ReadRegisters | None:
         """A harmless read whose shape is free; None if the unit must stay quiet first or is being left alone."""

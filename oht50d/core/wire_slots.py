@@ -84,8 +84,10 @@ class WireTimes:
     """Reply time-outs in nanoseconds (DECISIONS, reply time-out); they count from the end of a request.
 
     `probe_ns` is different: the whole exchange with a module that may be dead, silence after it included. `stop_ns` is
-    for the first attempt of a stop's write: the next actuator does not wait for a silent one (SAFETY.md, Stopping: 10
-    ms after the earliest time of a reply, which is t3.5).
+    for the first attempt of a stop's write: the next actuator does not wait for a silent one (SAFETY.md, Stopping: 10 ms
+    after the earliest time of a reply, which is t3.5). `turnaround_ns` is assumed of a module until enough of its
+    replies were measured. `has_numbered_replies` is a property of the transport: a reply names its request there, so a
+    late one needs no fence.
     """
 
     stop_ns: int = 11_750_000
@@ -93,8 +95,8 @@ class WireTimes:
     other_ns: int
     probe_ns: int
     max_late_ns: int
+    has_numbered_replies: bool = False
     turnaround_ns: int = 2_000_000
-    """Assumed of a module until enough of its replies were measured."""
     speed: LineSpeed = field(factory=lambda: LineSpeed.of_baud(115_200))
 
     def probe_wait_ns(self, request: BusRequest) -> int:

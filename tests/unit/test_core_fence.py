@@ -4,7 +4,22 @@ import pytest
 from core_fixtures import MS, START_NS
 
 from oht50d.core.fence import COPY_NS, IDENTITY_COUNT, IDENTITY_FIRST, SUSPECT_NS, Fence, Shape, shape_of
-from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister, WriteRegisters
+from oht50d.model.bus import (
+    BusRequest,
+    DeviceIdAccess,
+    MaskWriteRegister,
+    ReadCoils,
+    ReadDeviceIdentification,
+    ReadDiscreteInputs,
+    ReadInputRegisters,
+    ReadRegisters,
+    ReadWriteRegisters,
+    ReportServerId,
+    WriteCoil,
+    WriteCoils,
+    WriteRegister,
+    WriteRegisters,
+)
 
 T = START_NS
 LATE_NS = 1000 * MS
@@ -18,6 +33,19 @@ ASKED = ReadRegisters(4, 0, 13)
         (ReadRegisters(4, 16, 13), (3, 13)),
         (WriteRegister(4, 7, 1), (6, 7)),
         (WriteRegisters(4, 1, (0, 0, 0)), (16, 1)),
+        (ReadInputRegisters(4, 16, 13), (4, 13)),
+        (ReadWriteRegisters(4, 16, 13, 1, (2, 3)), (23, 13)),
+        (ReadCoils(4, 16, 9), (1, 2)),
+        (ReadCoils(4, 0, 16), (1, 2)),
+        (ReadDiscreteInputs(4, 0, 16), (2, 2)),
+        (WriteCoil(4, 7, True), (5, 7, 1)),
+        (WriteCoil(4, 7, False), (5, 7, 0)),
+        (WriteCoils(4, 7, (True, False)), (15, 7, 2)),
+        (MaskWriteRegister(4, 7, 0xFF00, 3), (22, 7, 0xFF00, 3)),
+        (ReportServerId(4), (17,)),
+        (ReadDeviceIdentification(4, DeviceIdAccess.BASIC, 2), (43, 1, 0)),
+        (ReadDeviceIdentification(4, DeviceIdAccess.EXTENDED, 0), (43, 3, 0)),
+        (ReadDeviceIdentification(4, DeviceIdAccess.INDIVIDUAL, 2), (43, 4, 2)),
     ],
 )
 def test_shape(request_: BusRequest, expected: Shape) -> None:

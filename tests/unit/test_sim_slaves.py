@@ -9,14 +9,24 @@ from attrs import evolve
 from oht50d.codec.registers import load_module_map
 from oht50d.model.bus import (
     BusReply,
+    BusRequest,
     ExceptionReply,
+    MaskWriteRegister,
+    ReadCoils,
+    ReadDeviceIdentification,
+    ReadDiscreteInputs,
+    ReadInputRegisters,
     ReadRegisters,
     ReadReply,
+    ReadWriteRegisters,
+    ReportServerId,
+    WriteCoil,
+    WriteCoils,
     WriteRegister,
     WriteRegisters,
     WriteReply,
 )
-from oht50d.sim.bindings import SafetyBoard, build_module
+from oht50d.sim.bindings import SafetyBoard, build_module, build_spare
 from oht50d.sim.modbus_slaves import SlaveModule
 from oht50d.sim.plant import Plant, PlantParameters
 from oht50d.sim.scenario import HallSettings
@@ -76,6 +86,26 @@ def test_what_may_not_be_written_is_not_written() -> None:
     assert bench.write(0x000D, 1) == ExceptionReply(4, 6, 2)
     assert bench.write(0x0007, 3) == ExceptionReply(4, 6, 3)
     assert bench.write(0x0001, 1, 256) == ExceptionReply(4, 16, 3)
+    assert bench.read(0, 3) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ReadCoils(4, 0, 1),
+        ReadDiscreteInputs(4, 0, 1),
+        ReadInputRegisters(4, 0, 1),
+        WriteCoil(4, 0, True),
+        WriteCoils(4, 0, (True,)),
+        ReportServerId(4),
+        MaskWriteRegister(4, 1, 0, 1),
+        ReadWriteRegisters(4, 0, 1, 1, (1,)),
+        ReadDeviceIdentification(4),
+    ],
+)
+def test_functions_that_the_modules_do_not_have_are_refused(request_: BusRequest) -> None:
+    bench = Bench("travel_motor")
+    assert bench.module.answer(request_) == ExceptionReply(4, request_.function, 1)
     assert bench.read(0, 3) == (1, 0, 0)
 
 
@@ -202,3 +232,45 @@ def test_a_map_may_put_a_module_elsewhere() -> None:
     bench = Bench("dock")
     bench.module.map = evolve(bench.module.map, address=9)
     assert bench.module.answer(ReadRegisters(9, 0x30, 1)) == ReadReply(9, (3000,))
+
+
+def test_a_loss_of_power_forgets_the_set_up_and_keeps_the_place() -> None:
+    bench = Bench("travel_motor_timeout")
+    for address, word in ((0x35, 200), (0x00, 2), (0x04, 9), (0x07, 1), (0x01, 1), (0x02, 90), (0x11, 1)):
+        bench.write(address, word)
+    bench.plant.drives[0].error_code = 7
+    bench.module.power_up()
+    assert (bench.read(0x35), bench.plant.communication_timeout_ms) == ((0,), 0)
+    assert bench.read(0, 5) == (1, 0, 0, 0, 5)
+    assert (bench.read(0x07), bench.read(0x0C), bench.read(0x11)) == ((0,), (0,), (0,))
+    safety = Bench("safety")
+    safety.write(0x31, 1)
+    safety.board.error_code = 17
+    safety.module.power_up()
+    assert (safety.plant.is_release_energised, safety.board.relays, safety.read(0x05)) == (False, [0, 0, 0, 0], (0,))
+    dock = Bench("dock")
+    dock.write(0x30, 1234)
+    dock.module.power_up()
+    assert dock.read(0x30) == (1234,)
+
+
+def test_another_board_in_its_place() -> None:
+    bench = Bench("dock")
+    before = bench.module.identity()
+    bench.module.become(serial=0x0012_3456, firmware=0x0203)
+    assert bench.module.identity() == {"serial": 0x0012_3456, "firmware": 0x0203, "type": before["type"]}
+    assert bench.read(0xFB, 2) == (0x3456, 0x0012)
+    bench.module.power_up()
+    assert bench.module.identity()["serial"] == 0x0012_3456
+    bench.module.become(type_code=9)
+    assert bench.read(0x104) == (9,)
+
+
+def test_a_spare_module_has_an_identity_and_nothing_else() -> None:
+    spare = build_spare(Bench("power").module.map, address=7, type_code=7, serial=99)
+    assert spare.answer(ReadRegisters(7, 0x100, 1)) == ReadReply(7, (7,))
+    assert spare.answer(ReadRegisters(7, 0x104, 1)) == ReadReply(7, (7,))
+    assert spare.answer(ReadRegisters(7, 0xF8, 2)) == ReadReply(7, (0x444F, 0x4F52))
+    assert spare.answer(ReadRegisters(7, 0, 1)) == ExceptionReply(7, 3, 2)
+    assert spare.identity() == {"serial": 99, "firmware": 0x0109, "type": 7}
+    assert build_spare(Bench("power").module.map, address=8, type_code=77, tag="ODD").map.tag == "ODD"
