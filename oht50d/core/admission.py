@@ -6,14 +6,14 @@ they are now, one dead module's probe and the motion writes.
 Two judgements. *Shares*: all exchanges of a second must fit into it; until they do, classes give way in the order of
 `poll_rates.YIELDS`. Vital classes never do: when all others have given way they are read as often as the wire allows.
 *Gaps*: while moving, a vital module that loses one reply must have given the next valid one within the loss limit of
-SAFETY.md (150 ms). Blocks of one period served by due time, without preemption, are read at most every
+SAFETY.md (150 ms). Blocks of one period, the one read longest ago first, without preemption, are read at most every
 
     gap = max(period, one round of all vital blocks) + motion writes of a round + one other exchange
 
-because between two readings of one each other vital block goes out once at most, and `rounds.py` lets so many writes
-and one other exchange in before a due one (compare Jeffay, Stanat and Martel, On Non-Preemptive Scheduling of Periodic
-and Sporadic Tasks, RTSS 1991, for the blocking by the longest other exchange). What is left of 150 ms after the gap
-must hold the time-out, the fence's probe and the block once more.
+because a vital block that waits lets each other one pass once at most, and `rounds.py` lets so many writes and one
+other exchange in before a due one (compare Jeffay, Stanat and Martel, On Non-Preemptive Scheduling of Periodic and
+Sporadic Tasks, RTSS 1991, for the blocking by the longest other exchange). What is left of 150 ms after the gap must
+hold the time-out, the fence's probe and the block once more.
 """
 
 from collections.abc import Mapping
@@ -74,10 +74,12 @@ class Row:
 
 @frozen
 class Gap:
-    """One vital block: the longest time between two readings, and what may be waited for a lost one."""
+    """One vital block: the longest time between two readings, the one with which a lost reply still fits, and how long
+    that may be waited for."""
 
     block: RegisterBlock
     gap_ns: int
+    allowed_ns: int
     wait_ns: int
     needed_wait_ns: int
     retry_ns: int
@@ -89,11 +91,6 @@ class Gap:
     @property
     def is_comfortable(self) -> bool:
         return self.wait_ns >= COMFORT * self.needed_wait_ns
-
-    @property
-    def allowed_ns(self) -> int:
-        """The longest gap with which one lost reply still fits."""
-        return self.gap_ns + self.wait_ns - self.needed_wait_ns
 
 
 @frozen(kw_only=True)
@@ -115,6 +112,15 @@ class Admission:
     @property
     def share(self) -> float:
         return sum(row.share for row in self.rows)
+
+    @property
+    def given_way(self) -> tuple[str, ...]:
+        """Classes that are read less often than they would be, in the order in which they gave way."""
+        return tuple(
+            f"{step.poll.value}: each {Duration(self.periods[step.poll])}"
+            for step in YIELDS[: self.level]
+            if self.periods[step.poll] > RATES[step.poll].period_ns(is_moving=self.is_moving)
+        )
 
     @property
     def headroom(self) -> float:
@@ -195,8 +201,8 @@ def _round_ns(costs: _Costs) -> int:
 
 
 def _other_ns(load: Load, costs: _Costs) -> int:
-    """The longest exchange that is neither vital nor a motion write: a probe of a dead module, or a slow reply."""
-    longest = max((cost.longest_ns for poll, cost in costs.items() if poll not in VITAL), default=0)
+    """The longest exchange that a due vital block may find on the wire: a probe of a dead module, or a slow reply."""
+    longest = max((cost.longest_ns for cost in costs.values()), default=0)
     return max(load.probe_ns, longest + LATENESS_NS)
 
 
@@ -225,7 +231,8 @@ def _gap(load: Load, block: RegisterBlock, gap_ns: int) -> Gap:
     left_ns = load.loss_ns - gap_ns - retry_ns + load.speed.read_ns(block.count, 0)
     timeout_ns = load.safety_timeout_ns if block.poll is PollClass.SAFETY else load.other_timeout_ns
     configured_ns = load.speed.whole_ns(block.request, timeout_ns)
-    return Gap(block, gap_ns, min(configured_ns, left_ns), taken_ns + LATENESS_NS, retry_ns)
+    needed_ns = taken_ns + LATENESS_NS
+    return Gap(block, gap_ns, gap_ns + left_ns - needed_ns, min(configured_ns, left_ns), needed_ns, retry_ns)
 
 
 def _refusal(load: Load, costs: _Costs, gaps: tuple[Gap, ...], wanted: Periods, *, is_full: bool) -> str:

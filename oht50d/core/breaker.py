@@ -12,6 +12,7 @@ RETRIED_NS = 150_000_000
 """A module is asked again at once for this long: a short burst of noise must not lose it."""
 BREATH_NS = 20_000_000
 """Between further attempts in that time, so that others get their turn."""
+STRANGER_PAUSE_NS = 1_000_000_000
 
 
 @frozen
@@ -64,8 +65,8 @@ class Breaker:
         return True
 
     def leave_alone(self, now_ns: int) -> None:
-        """No request before a first cooldown is over, although it answers: it is not the module that is wanted."""
-        self.resume_ns = now_ns + self.cooldown.first_ns
+        """No request for a while, although it answers: it is another module, or does not say who it is."""
+        self.resume_ns = now_ns + STRANGER_PAUSE_NS
 
     def hasten(self, now_ns: int) -> None:
         """Another dead module has come back: this one may have too."""

@@ -8,10 +8,16 @@ from collections.abc import Iterator
 
 from oht50d.core.actuators import Actuators, Drive
 from oht50d.core.motion_gate import MotionGate
+from oht50d.core.safety_config import SafetyConfig
 from oht50d.model.bus import BusRequest, ExchangeResult, RegisterWrite, WriteRegister
 from oht50d.model.motion import MotionDemand, Permit
 
 MAX_ATTEMPTS = 3
+
+
+def refresh_ns(config: SafetyConfig, *, has_timeout: bool) -> int | None:
+    """How often a drive that watches its communication is told its demand: twice within its time-out, and a reserve."""
+    return config.drive_timeout.ns * 2 // 5 if has_timeout else None
 
 
 class DriveLine:

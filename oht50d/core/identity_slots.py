@@ -7,7 +7,7 @@ that an answer is the identification.
 
 from collections.abc import Callable, Mapping
 
-from oht50d.core.block_split import LessonBook
+from oht50d.core.block_split import SPLIT_CODES, LessonBook
 from oht50d.core.module_link import ModuleLink
 from oht50d.core.poll_plan import PollPlan
 from oht50d.core.probe_budget import ProbeBudget, module_claim
@@ -75,15 +75,15 @@ class IdentitySlots:
         # One that may be asked now waits for a quiet stretch: it is looked at again after the next poll.
         return min((moment for moment in times if moment > now_ns), default=None)
 
-    def note(self, slot: Slot, result: ExchangeResult) -> None:
-        """A question for identity was made; a refusal that no halving helps against is not repeated at once."""
-        link = self._links[slot.request.unit]
-        if isinstance(result.reply, ExceptionReply) and slot.block is not None:
-            next_ns = self._lessons.next_attempt_ns(link.module.address)
-            if slot.block.count == 1 or next_ns <= result.ended_ns:
-                link.leave_alone(result.ended_ns)
-            else:
-                link.breaker.resume_ns = next_ns
+    def note_missed(self, block: RegisterBlock, result: ExchangeResult) -> None:
+        """A question for identity was refused: the next half of the block is asked for soon, if halving helps."""
+        link = self._links[block.unit]
+        if not isinstance(result.reply, ExceptionReply):
+            return
+        if block.count > 1 and result.reply.code in SPLIT_CODES:
+            link.breaker.resume_ns = self._lessons.next_attempt_ns(block.unit)
+        else:
+            link.leave_alone(result.ended_ns)
 
     def judge(self, block: RegisterBlock, readings: BlockReadings) -> bool:
         """True if this block has shown that the module is the one that its map is for.

@@ -1,8 +1,8 @@
 """When which register block is read: vital blocks when they are due, the rest by earliest deadline (owner: poll slots).
 
-Vital blocks are served by due time; they share one period, so between two readings of one of them each other one is
-read at most once (ADR 0015, on which `admission.py` builds). A deadline of the rest lies half a period after a block
-becomes due. Periods come from outside (`poll_rates.py`, `admission.py`); time is an argument.
+Of the vital blocks that are due the one that was read longest ago goes first. They share one period, so a block that
+waits lets each other one pass at most once (ADR 0015, on which `admission.py` builds). A deadline of the rest lies half
+a period after a block becomes due. Periods come from outside (`poll_rates.py`, `admission.py`); time is an argument.
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,7 +46,7 @@ class _Entry:
 
     __slots__ = (
         "base_ns", "block", "due_ns", "half_ns", "is_forced", "is_retry", "period_ns", "raised_ns", "raised_until_ns",
-        "rank", "released_ns", "unit",
+        "rank", "released_ns", "sent_ns", "unit",
     )  # fmt: skip
 
     def __init__(self, block: RegisterBlock, period_ns: int) -> None:
@@ -58,6 +58,7 @@ class _Entry:
         self.raised_ns = period_ns
         self.raised_until_ns = 0
         self.released_ns = 0
+        self.sent_ns = 0
         self.due_ns = 0
         self.is_forced = True
         self.is_retry = False
@@ -79,6 +80,7 @@ class _Entry:
     def release(self, now_ns: int) -> None:
         self.released_ns = self.due_ns if 0 <= now_ns - self.due_ns < self.period_ns else now_ns
         self.due_ns = self.released_ns + self.period_ns
+        self.sent_ns = now_ns
         self.is_forced = self.is_retry = False
         self.settle(now_ns)
 
@@ -88,7 +90,7 @@ class _Entry:
         self.is_forced = True
 
     def inherit(self, other: "_Entry") -> None:
-        self.released_ns, self.due_ns = other.released_ns, other.due_ns
+        self.released_ns, self.due_ns, self.sent_ns = other.released_ns, other.due_ns, other.sent_ns
         self.is_forced, self.is_retry = other.is_forced, other.is_retry
 
     def _set_period(self, period_ns: int) -> None:
@@ -135,11 +137,11 @@ class PollPlan:
     # -- whose turn it is
 
     def next_vital(self, now_ns: int, skip_units: frozenset[int] = frozenset()) -> RegisterBlock | None:
-        """The vital block that has been due for longest, one whose reply was lost before all; None if none is due."""
+        """The due vital block that was read longest ago, one whose reply was lost before all; None if none is due."""
         due = [entry for entry in self._vital if entry.due_ns <= now_ns and entry.unit not in skip_units]
         if len(due) <= 1:
             return due[0].block if due else None
-        return min(due, key=lambda entry: (not entry.is_retry, entry.due_ns, entry.rank)).block
+        return min(due, key=lambda entry: (not entry.is_retry, entry.sent_ns, entry.rank)).block
 
     def next_other(self, now_ns: int, skip_units: frozenset[int] = frozenset()) -> RegisterBlock | None:
         """The due block with the earliest deadline that is not vital; None if none is due.
@@ -197,9 +199,14 @@ class PollPlan:
             default=NEVER_NS,
         )  # fmt: skip
 
-    def vital_count(self, skip_units: frozenset[int] = frozenset()) -> int:
-        """How many vital blocks there are."""
-        return sum(entry.unit not in skip_units for entry in self._vital)
+    def vital_blocks(self, skip_units: frozenset[int] = frozenset()) -> list[RegisterBlock]:
+        """The vital blocks that can be asked for."""
+        return [entry.block for entry in self._vital if entry.unit not in skip_units]
+
+    def is_late(self, block: RegisterBlock, now_ns: int) -> bool:
+        """True if the block is past its deadline, half a period after it was due."""
+        entry = self._by_block.get(id(block))
+        return entry is not None and entry.due_ns + entry.half_ns < now_ns
 
     def is_retry(self, block: RegisterBlock) -> bool:
         """True if the block is due because its reply was lost."""

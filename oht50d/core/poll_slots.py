@@ -13,11 +13,12 @@ from oht50d.core.poll_rates import RATES, VITAL
 from oht50d.core.probe_budget import ProbeBudget
 from oht50d.core.rate_rise import RateRise
 from oht50d.core.role_table import RoleTable
+from oht50d.core.rounds import Round
 from oht50d.core.slot_fence import SlotFence
 from oht50d.core.unit_plan import UnitPlan, plan_unit
 from oht50d.core.wire_slots import Purpose, Slot, WireTimes
 from oht50d.model.bus import BusRequest, ExceptionReply, ExchangeResult, ReadRegisters, ReadReply
-from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, RegisterBlock
+from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, PollClass, RegisterBlock
 
 BUTTON_ROLE = "reset.button"
 PRESSED_PERIOD_NS = 50_000_000
@@ -92,10 +93,13 @@ class PollSlots:
         """True if the vital block that waits has just lost its reply."""
         return self._vital is not None and self._plan.is_retry(self._vital)
 
-    @property
-    def round_length(self) -> int:
-        """How many vital blocks can be asked for."""
-        return self._plan.vital_count(self._skipped)
+    def present_round(self, now_ns: int) -> Round:
+        """The vital blocks that take part, and whether the one that waits may wait for a motion write."""
+        vital = self._plan.vital_blocks(self._skipped)
+        has_safety = any(block.poll is PollClass.SAFETY for block in vital)
+        block = self._vital
+        is_pressing = block is not None and (block.poll is PollClass.SAFETY or self._plan.is_late(block, now_ns))
+        return Round(len(vital), has_safety, is_pressing)
 
     def late_safety(self, now_ns: int) -> Slot | None:
         """The safety block past its deadline: repeats of a stop that nobody answers must not starve it."""
@@ -103,7 +107,7 @@ class PollSlots:
         return None if block is None else self._polled(block, now_ns)
 
     def urgent(self, now_ns: int) -> Slot | None:
-        """The vital block that has been due for longest.
+        """The vital block that is due and was read longest ago.
 
         One that looks like the exchange just made waits for another frame in between.
         """
@@ -156,10 +160,10 @@ class PollSlots:
         block, reply = slot.block, result.reply
         assert block is not None
         link = self._links[block.unit]
-        if slot.purpose is Purpose.IDENTIFY:
-            self.identities.note(slot, result)
         if not isinstance(reply, ReadReply):
-            self._note_missed(slot, block, result)
+            self._note_missed(block, result)
+            if slot.purpose is Purpose.IDENTIFY:
+                self.identities.note_missed(block, result)
             return None
         link.turnaround.add(self._times.speed.turnaround_of_read(block.count, result.ended_ns - result.sent_ns))
         readings = decode_block(block, reply.words, requested_ns=result.sent_ns, received_ns=result.ended_ns)
@@ -253,7 +257,7 @@ class PollSlots:
             whole_ns = min(max(whole_ns, least_ns), bound_ns)
         return max(0, speed.wait_ns(request, whole_ns))
 
-    def _note_missed(self, slot: Slot, block: RegisterBlock, result: ExchangeResult) -> None:
+    def _note_missed(self, block: RegisterBlock, result: ExchangeResult) -> None:
         """A lost reply is asked for again at once; a refusal is not, or a stubborn module would fill the wire."""
         reply, now_ns = result.reply, result.ended_ns
         if not isinstance(reply, ExceptionReply):

@@ -12,7 +12,7 @@ from typing import assert_never
 from attrs import evolve
 
 from oht50d.core.actuators import Actuators
-from oht50d.core.drive_line import DriveLine
+from oht50d.core.drive_line import DriveLine, refresh_ns
 from oht50d.core.drive_timeout import DriveTimeout
 from oht50d.core.module_link import ModuleLink
 from oht50d.core.motion_gate import MotionGate
@@ -30,6 +30,7 @@ from oht50d.core.wire_slots import Idle, Purpose, Slot, SlotSource, WireTimes
 from oht50d.model.bus import ExchangeResult, WriteRegisters
 from oht50d.model.motion import Cause, CauseCode, Decision, Permit, StopKind, StopReport
 from oht50d.model.registers import BlockReadings, ModuleMap
+from oht50d.model.snapshot import PlanStatus
 
 __all__ = ["Idle", "Purpose", "Rank", "Slot", "SlotSource", "WireSchedule", "WireTimes"]
 
@@ -62,7 +63,7 @@ class WireSchedule:
         self.gate = MotionGate(maps, actuators, config.drive_mode)
         self.sequencer = StopSequencer(config.stop, actuators, predicted_ms)
         has_timeout = actuators.timeout_register is not None
-        self.drive_line = DriveLine(actuators, self.gate, config.drive_timeout.ns * 2 // 5 if has_timeout else None)
+        self.drive_line = DriveLine(actuators, self.gate, refresh_ns(config, has_timeout=has_timeout))
         self._fence = SlotFence(self.links, times)
         self._roles = RoleTable()
         self._timeout = DriveTimeout(actuators, self._roles, config.drive_timeout)
@@ -107,6 +108,13 @@ class WireSchedule:
     def probe_budget(self) -> ProbeBudget:
         """What dead and absent modules may take of the wire together."""
         return self.polls.probe_budget
+
+    @property
+    def plan_status(self) -> PlanStatus:
+        """How the polls fit the wire now, and whether motion is refused for it."""
+        admission = self.polls.admission
+        current = admission.now(is_moving=self._is_moving)
+        return PlanStatus(current.headroom, current.given_way, admission.moving.refusal)
 
     @property
     def is_open(self) -> bool:
@@ -219,10 +227,10 @@ class WireSchedule:
         """What goes before a vital block that is due, once a round; nothing before one whose reply was lost."""
         if not self.polls.has_vital or self.polls.is_retrying:
             return None
-        length = self.polls.round_length
+        present = self.polls.present_round(now_ns)
         writes = self.polls.admission.moving.writes_per_round
-        slot = self._motion_slot(now_ns) if self._rounds.is_writes_turn(length, writes) else None
-        if slot is None and self._rounds.is_others_turn(length):
+        slot = self._motion_slot(now_ns) if self._rounds.is_writes_turn(present, writes) else None
+        if slot is None and self._rounds.is_others_turn(present):
             slot = (
                 self.polls.identify(now_ns)
                 or self._set_up_slot(now_ns)
@@ -281,7 +289,7 @@ class WireSchedule:
         link = self.links[request.unit]
         if not link.is_identified or link.is_paused(now_ns):
             return None
-        return Slot(request, Purpose.SET_UP, self._times.other_ns)
+        return Slot(request, Purpose.SET_UP, self.polls.bounded_ns(request, self._times.other_ns, now_ns))
 
     def _outside_slot(self, now_ns: int) -> Slot | None:
         """Errands, then searches; between two of them a poll that is due gets its turn; a stop has the wire alone."""

@@ -84,8 +84,8 @@ class WireTimes:
     """Reply time-outs in nanoseconds (DECISIONS, reply time-out); they count from the end of a request.
 
     `probe_ns` is different: the whole exchange with a module that may be dead, silence after it included. `stop_ns` is
-    for the first attempt of a stop's write: the next actuator does not wait for a silent one (SAFETY.md, Stopping: 10 ms
-    after the earliest time of a reply, which is t3.5). `turnaround_ns` is assumed of a module until enough of its
+    for the first attempt of a stop's write: the next actuator does not wait for a silent one (SAFETY.md, Stopping: 10
+    ms after the earliest time of a reply, which is t3.5). `turnaround_ns` is assumed of a module until enough of its
     replies were measured. `has_numbered_replies` is a property of the transport: a reply names its request there, so a
     late one needs no fence.
     """

@@ -142,6 +142,7 @@ class FieldBus:
             unexpected_bytes=self._line.unexpected_bytes,
             device=self._device,
             transport=self._config.transport.value,
+            plan=self._schedule.plan_status,
         )
 
     # -- the task

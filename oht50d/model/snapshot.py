@@ -37,6 +37,21 @@ class ModuleStatus:
     problem: str
     counters: ModuleCounters
     readings: Mapping[str, Reading] = field(repr=False)
+    refused: frozenset[str] = frozenset()
+    """Names of registers that the module refuses to be asked for."""
+
+
+@frozen
+class PlanStatus:
+    """How the polls fit the wire now, by the worst case of what was measured.
+
+    `headroom` is the share of the wire that is left; `given_way` tells in words which classes are read less often than
+    they would be; `refusal` is why motion is refused, empty if it is not.
+    """
+
+    headroom: float
+    given_way: tuple[str, ...]
+    refusal: str
 
 
 @frozen
@@ -60,6 +75,7 @@ class WireStatus:
     unexpected_bytes: int = 0
     device: str = ""
     transport: str = "rtu"
+    plan: PlanStatus | None = None
 
 
 @frozen
