@@ -30,7 +30,7 @@ def status_text(tree: Tree) -> str:
         ("held by", str(tree.get("holder") or "nobody")),
         ("position", told(tree.get("position_mm"), "mm")),
         ("velocity", f"{told(tree.get('velocity_mm_s'), 'mm/s')}, limit {told(tree.get('speed_limit_mm_s'), 'mm/s')}"),
-        ("bus", _link(wire, _bus_state(wire), f"on {wire.get('port')}")),
+        ("bus", _link(wire, _bus_state(wire), f"on {_place(wire)}")),
         ("LiDAR", _link(lidar, str(lidar.get("state")), "")),
         ("battery", battery),
         ("modules", f"{online} of {len(modules)} online"),
@@ -39,6 +39,12 @@ def status_text(tree: Tree) -> str:
     hints = tree.get("hints")
     lines += [("hint", str(hint)) for hint in (hints if isinstance(hints, list) else ())]
     return "\n".join(f"{name:<10} {text}" for name, text in lines)
+
+
+def _place(wire: Tree) -> str:
+    """The configured name of the bus, and what it stands for where that is something else."""
+    port, found = wire.get("port"), wire.get("device")
+    return str(port) if found in (None, port) else f"{port} ({found})"
 
 
 def stop_text(tree: Tree) -> str:

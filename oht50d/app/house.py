@@ -21,7 +21,7 @@ from oht50d.app.exit_codes import ExitCode
 from oht50d.app.health import HealthDesk
 from oht50d.app.last_gasp import start_last_gasp
 from oht50d.app.listening import mark_listening
-from oht50d.app.module_rooms import further_operations
+from oht50d.app.local_room import build_local_desk
 from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import shipped_config_dir
 from oht50d.app.preparation import listen
@@ -41,15 +41,13 @@ from oht50d.app.simulation_pace import SimulationPace
 from oht50d.app.supervisor import RestartPolicy, Supervised
 from oht50d.clock import now_ns
 from oht50d.drivers.http_listener import open_listener
-from oht50d.drivers.local_socket import LocalSocketConfig, group_id, serve_local
+from oht50d.drivers.local_socket import LocalSocketConfig, serve_local
 from oht50d.drivers.spool import Spool, open_spool
 from oht50d.drivers.systemd import Notifier
-from oht50d.drivers.wall_clock import utc_now
 from oht50d.metrics import Metrics
 from oht50d.model.accounts import Account, Role
 from oht50d.model.errors import LinkError, StoreError
 from oht50d.model.motion import Cause, CauseCode, StopKind, StopPhase
-from oht50d.services.local_desk import LocalDesk
 from oht50d.web.web_ports import HealthView, WebPorts
 
 if TYPE_CHECKING:
@@ -245,11 +243,7 @@ class House:
         assert app is not None
         assert listener is not None
         assert health is not None
-        desk = LocalDesk(
-            snapshots=rooms.snapshots, commander=rooms.commander, history=rooms.spool, accounts=rooms.accounts,
-            records=rooms.recorder, technicians_gid=group_id("oht50-tech"), utc_now=utc_now, hints=health.hints,
-            further=further_operations(rooms),
-        )  # fmt: skip
+        desk = build_local_desk(rooms, health.hints)
         local = LocalSocketConfig(path=str(self.config.robot.runtime_dir / "control.sock"))
 
         from oht50d.app.web_server import serve_web

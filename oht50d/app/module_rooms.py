@@ -1,12 +1,11 @@
 """Builds what knows the modules by name and number: registry, its file, the search, the desk (no state)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from oht50d.app.bus_room import bus_operations
 from oht50d.app.config import Config
 from oht50d.core.discovery import Discovery, TwentiethShare
 from oht50d.core.module_registry import ModuleRegistry
@@ -16,7 +15,6 @@ from oht50d.drivers.serial_settings import BAUD_RATES
 from oht50d.drivers.wall_clock import utc_now
 from oht50d.model.line import LineSettings
 from oht50d.model.registers import ModuleMap
-from oht50d.services.local_desk import Operation
 from oht50d.services.module_desk import LineChoices, ModuleDesk
 from oht50d.services.registry_keeper import RegistryKeeper
 
@@ -60,12 +58,6 @@ def build_module_rooms(
     schedule.on_open = discovery.reopen
     schedule.on_unexpected = discovery.note_unexpected
     return ModuleRooms(registry, RegistryKeeper(registry, file, utc_now), discovery)
-
-
-def further_operations(rooms: "Rooms") -> Sequence[Mapping[str, Operation]]:
-    """What the local socket answers about the bus, its registers and its modules."""
-    bus = bus_operations(rooms.sight, rooms.gate, rooms.bus.wake, rooms.snapshots, rooms.recorder)
-    return *bus, build_module_desk(rooms).operations
 
 
 def build_module_desk(rooms: "Rooms") -> ModuleDesk:

@@ -17,7 +17,15 @@ from oht50d.core.errands import Errands, Patience
 from oht50d.core.frame_event import Note, Way
 from oht50d.core.local_rights import LocalRight, Peer
 from oht50d.core.wire_slots import Purpose, Slot
-from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply, WriteRegister, WriteReply
+from oht50d.model.bus import (
+    ExceptionReply,
+    ExchangeResult,
+    Failure,
+    ReadRegisters,
+    ReadReply,
+    WriteRegister,
+    WriteReply,
+)
 from oht50d.model.errors import CommandRejected
 from oht50d.services.bus_desk import MAX_PAGE, MAX_SCAN, BusDesk
 from oht50d.services.ports import SnapshotSource
@@ -159,9 +167,7 @@ async def test_reading_a_page_lets_every_other_task_run(autojump_clock: MockCloc
     [{"limit": 0}, {"limit": MAX_PAGE + 1}, {"limit": True}, {"from": -1}, {"from": "x"}, {"seconds": 0},
      {"seconds": 4000}, {"seconds": "x"}, {"unit": 248}, {"function": 0}],
 )  # fmt: skip
-async def test_questions_that_make_no_sense_are_refused(
-    request_: dict[str, object], autojump_clock: MockClock
-) -> None:
+async def test_questions_that_make_no_sense_are_refused(request_: dict[str, object], autojump_clock: MockClock) -> None:
     with pytest.raises(CommandRejected):
         await Desk().ask(**request_)
 

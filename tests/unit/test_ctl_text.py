@@ -1,5 +1,6 @@
 """What `oht50ctl` prints: columns, units, ages, unknown told."""
 
+import pytest
 from attrs import evolve
 from memory_samples import MS, START_NS, a_snapshot, a_stop
 
@@ -36,6 +37,16 @@ def test_a_closed_bus_names_its_remedy() -> None:
     closed = evolve(snapshot.wire, is_open=False, cause="held", remedy="stop brltty", last_valid_ns=None)
     text = ctl_text.status_text(view_status(evolve(snapshot, wire=closed), NOW_NS))
     assert "CLOSED on /dev/ttyOHT485, last heard never: held (stop brltty)" in text
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [("/dev/ttyUSB1", "on /dev/ttyOHT485 (/dev/ttyUSB1),"), ("/dev/ttyOHT485", "on /dev/ttyOHT485,")],
+)
+def test_a_stable_name_is_told_with_what_it_stands_for(found: str, words: str) -> None:
+    snapshot = a_snapshot()
+    text = ctl_text.status_text(view_status(evolve(snapshot, wire=evolve(snapshot.wire, device=found)), NOW_NS))
+    assert words in text
 
 
 def test_an_unconfirmed_stop_points_to_the_red_button() -> None:
