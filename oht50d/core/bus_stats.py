@@ -38,9 +38,12 @@ class UnitStats:
     def count(self, result: ExchangeResult) -> None:
         """One outcome."""
         self.requests += 1
-        self.retries += self.failed is not None and self.failed == result.request
+        if self.failed is not None and self.failed == result.request:
+            # Probes of another shape may have come in between.
+            self.retries += 1
+            self.failed = None
         if result.reply is not None:
-            self.failures_in_row, self.failed = 0, None
+            self.failures_in_row = 0
             if isinstance(result.reply, ExceptionReply):
                 self.exceptions[result.reply.code] = self.exceptions.get(result.reply.code, 0) + 1
             else:

@@ -47,13 +47,13 @@ class Moment:
 
 def evaluate_wire(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
     """The port itself, and whether it is used for something else than polling."""
+    scan = inputs.wire.scan
+    if scan is not None and scan.is_running:
+        yield Cause(CauseCode.BUS_SCAN, moment.now_ns, f"{scan.planned} addresses and settings to ask")
     if inputs.wire.is_listen_only:
         yield Cause(CauseCode.LISTEN_ONLY, moment.now_ns, "bus.listen_only is set: nothing is sent, not even a stop")
         if inputs.wire.is_listening:
             return
-    scan = inputs.wire.scan
-    if scan is not None and scan.is_running:
-        yield Cause(CauseCode.BUS_SCAN, moment.now_ns, f"{scan.planned} addresses and settings to ask")
     if inputs.wire.is_open and inputs.wire.opened_ns is not None:
         return
     detail = inputs.wire.cause or "the port is closed"

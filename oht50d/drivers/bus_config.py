@@ -35,9 +35,9 @@ class BusConfig:
     reply_timeout: Duration = field(default=milliseconds(50), validator=between(milliseconds(5), milliseconds(100)))
     probe_timeout: Duration = field(default=milliseconds(25), validator=between(milliseconds(5), milliseconds(50)))
     max_late: Duration = field(default=milliseconds(1000), validator=between(milliseconds(100), milliseconds(10_000)))
+    discovery: DiscoveryConfig = field(factory=DiscoveryConfig)
     # Hears what another master and its modules say, sends nothing: motion is refused, the trace tells.
     listen_only: bool = False
-    discovery: DiscoveryConfig = field(factory=DiscoveryConfig)
     maps: tuple[str, ...] = ("power.toml", "safety.toml", "travel_motor.toml", "dock.toml")
 
     def __attrs_post_init__(self) -> None:

@@ -161,9 +161,9 @@ class FieldBus:
             unexpected_bytes=self._line.unexpected_bytes,
             device=self._device,
             transport=self._config.transport.value,
+            scan=self._schedule.pause.progress(),
             is_listen_only=self._config.listen_only,
             is_listening=self._is_listening,
-            scan=self._schedule.pause.progress(),
         )
 
     # -- the task

@@ -48,7 +48,8 @@ class WireStatus:
     `port` is the name as configured (a path, or host and port), `device` what it stood for when it was last opened.
     `opened_ns` is when the modules had to begin to prove who they are: the opening, or the end of a scan. `scan` is the
     one under way or the last one. `unexpected_bytes` came after a reply that was complete: nobody had asked for them.
-    With `is_listen_only` nothing is ever sent and `is_open` is never true; `is_listening` says that the port is heard.
+    With `is_listen_only` nothing is ever sent and `is_open` is never true; `is_listening` says that the port is open
+    and heard.
     """
 
     is_open: bool

@@ -6,11 +6,13 @@ too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol, assert_never
 
 import trio
 
 from oht50d.clock import now_ns
+from oht50d.core.errands import NOT_SERVED
 from oht50d.core.local_rights import LocalRight, Peer
 from oht50d.core.register_names import RegisterNames, Space, Target, UnknownName
 from oht50d.core.register_value import WrongValue, word_of_text
@@ -32,6 +34,7 @@ from oht50d.services.local_views import Tree
 from oht50d.services.ports import RecordSink, SnapshotSource
 from oht50d.services.register_views import view_list, view_polled, view_read, view_write
 
+_Record = Callable[[Target, int | None, ErrandResult], None]
 MAX_NAMES = 16
 READ_LIMIT_S = 3.0
 WRITE_LIMIT_S = 6.0
@@ -103,29 +106,33 @@ class RegisterDesk:
         return view_read(target, result, self._snapshots.current(), now_ns())
 
     async def _dry_run(self, _peer: Peer, request: Mapping[str, object]) -> Tree:
-        """Everything that a write would be judged by; nothing is sent."""
-        target, spec, word = self._wanted(request)
-        write = WriteRegister(target.unit, target.address, word)
-        refusal = self._refusal(write) or self._unfit(target)
-        if refusal is not None:
-            raise _refused(target, refusal)
+        """Everything that a write would be judged by; nothing is sent and nothing recorded."""
+        target, spec, word = self._judged(request, _record_nothing)
         return view_write(target, spec, word, None, self._snapshots.current(), now_ns())
 
     async def _set(self, peer: Peer, request: Mapping[str, object]) -> Tree:
-        target, spec, word = self._wanted(request)
-        write = WriteRegister(target.unit, target.address, word)
-        refusal = self._refusal(write) or self._unfit(target)
-        if refusal is not None:
-            self._note(peer, target, word, ErrandResult(ErrandOutcome.REJECTED, refusal))
-            raise _refused(target, refusal)
+        target, spec, word = self._judged(request, partial(self._note, peer))
         self._require_open()
+        write = WriteRegister(target.unit, target.address, word)
         errand = WriteErrand(write, 0xFF if spec.data_type is DataType.UINT8 else 0xFFFF, spec.is_readable)
-
-        def note(result: ErrandResult) -> None:
-            self._note(peer, target, word, result)
-
-        result = await self._run(errand, trio.current_time() + WRITE_LIMIT_S, note)
+        ends_s = trio.current_time() + WRITE_LIMIT_S
+        result = await self._run(errand, ends_s, partial(self._note, peer, target, word))
         return view_write(target, spec, word, result, self._snapshots.current(), now_ns())
+
+    def _judged(self, request: Mapping[str, object], record: _Record) -> tuple[Target, RegisterSpec, int]:
+        """What may be written: the map first, then the motion gate, then whether the module is who it should be."""
+        target, text = self._wanted(request)
+        (spec,) = target.specs
+        try:
+            word = 0 if spec is None else word_of_text(spec, text, is_raw=target.is_raw)
+        except WrongValue as wrong:
+            raise _invalid("value", str(wrong)) from None
+        refusal = self._refusal(WriteRegister(target.unit, target.address, word)) or self._unfit(target)
+        if spec is not None and refusal is None:
+            return target, spec, word
+        refusal = refusal or "it is in no map"
+        record(target, None if spec is None else word, ErrandResult(ErrandOutcome.REJECTED, refusal))
+        raise _refused(target, refusal)
 
     async def _run(
         self, errand: Errand, deadline_s: float, note: Callable[[ErrandResult], None] | None = None
@@ -169,27 +176,23 @@ class RegisterDesk:
         except UnknownName as unknown:
             raise CommandRejected("NOT_FOUND", str(unknown), {"field": "name"}) from None
 
-    def _wanted(self, request: Mapping[str, object]) -> tuple[Target, RegisterSpec, int]:
+    def _wanted(self, request: Mapping[str, object]) -> tuple[Target, str]:
         target = self._target(request.get("name"), Space.HOLDING.value)
         text = request.get("value")
         if target.count != 1:
             raise _invalid("name", "one register is written at a time")
         if isinstance(text, bool) or not isinstance(text, str | int | float) or not 1 <= len(str(text)) <= 100:
             raise _invalid("value", "value is a number or a word")
-        (spec,) = target.specs
-        if spec is None:
-            refusal = self._refusal(WriteRegister(target.unit, target.address, 0))
-            raise _refused(target, refusal or "it is in no map")
-        try:
-            return target, spec, word_of_text(spec, str(text), is_raw=target.is_raw)
-        except WrongValue as wrong:
-            raise _invalid("value", str(wrong)) from None
+        return target, str(text)
 
     def _unfit(self, target: Target) -> str | None:
         """A module that has not proved who it is may be another one."""
         for module in self._snapshots.current().modules:
-            if module.address == target.unit and module.is_identified:
-                return None
+            if module.address != target.unit or not module.is_identified:
+                continue
+            if module.trust.trust.is_inhibiting:
+                return f"the module at {target.unit:#04x} has not been accepted: {module.trust.note}"
+            return None
         return f"the module at {target.unit:#04x} has not been identified"
 
     def _require_open(self) -> None:
@@ -201,7 +204,7 @@ class RegisterDesk:
         if not wire.is_open:
             raise CommandRejected("NOT_READY", f"the bus is closed: {wire.cause} {wire.remedy}".strip())
 
-    def _note(self, peer: Peer, target: Target, word: int, result: ErrandResult) -> None:
+    def _note(self, peer: Peer, target: Target, word: int | None, result: ErrandResult) -> None:
         (spec,) = target.specs
         name = target.label if spec is None else spec.name
         is_done = result.outcome is ErrandOutcome.VERIFIED
@@ -236,8 +239,12 @@ def _read_request(target: Target) -> ReadRequest:
             assert_never(target.space)
 
 
+def _record_nothing(_target: Target, _word: int | None, _result: ErrandResult) -> None:
+    """A dry run leaves no trace."""
+
+
 def _not_served() -> ErrandResult:
-    return ErrandResult(ErrandOutcome.FAILED, "it was not served in time")
+    return ErrandResult(ErrandOutcome.FAILED, NOT_SERVED)
 
 
 def _refused(target: Target, why: str) -> CommandRejected:

@@ -5,6 +5,7 @@ import time
 import trio
 from attrs import evolve
 from bus_fakes import shipped_maps
+from prometheus_client import Metric
 from web_fakes import boot_snapshot, modules, with_obstacle
 
 from oht50d.clock import now_ns
@@ -118,14 +119,33 @@ def test_loop_lag_keeps_the_worst_step_until_the_scrape() -> None:
         while time.perf_counter() - began < 0.03:
             pass
 
+    async def scraped() -> list[Metric]:
+        await slow()
+        return list(lag.collect())
+
     trio.run(slow, instruments=[lag])
     assert 0.03 <= lag.worst_s < 5
     assert lag.worst_task.endswith("slow")
-    histogram, worst = lag.collect()
+    histogram, worst, _tasks = trio.run(scraped)
     counts = {sample.labels.get("le"): sample.value for sample in histogram.samples if sample.name.endswith("_bucket")}
     assert worst.samples[0].value >= 0.03
     assert counts["+Inf"] > counts["0.025"] > 0
     assert lag.worst_s == 0
+
+
+async def test_the_tasks_of_the_loop_are_counted(autojump_clock) -> None:
+    lag = LoopLag()
+
+    def count() -> float:
+        *_, tasks = lag.collect()
+        return float(tasks.samples[0].value)
+
+    alone = count()
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(trio.sleep, 1)
+        assert count() == alone + 5
+    assert count() == alone
 
 
 def test_an_instrumented_step_costs_little() -> None:
