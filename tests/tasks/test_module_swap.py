@@ -417,6 +417,24 @@ async def test_a_stop_outranks_a_scan_and_finds_the_port_as_it_should_be(autojum
         assert shop.control.kernel.state is MachineState.SAFE
 
 
+async def test_stop_pressed_again_while_it_holds_ends_a_scan_too(autojump_clock: MockClock) -> None:
+    async with workshop() as shop:
+        await shop.control.ready_for_reset()
+        await shop.control.commander.stop(None, "test")
+        await shop.control.bench.until(lambda: not shop.control.bench.schedule.sequencer.is_active)
+        await shop.ask(op="modules_scan", action="start", first=0x20, last=0xF7)
+        await trio.sleep(0.3)
+        stopped_ns = now_ns()
+        answer = await shop.control.commander.stop(None, "test")
+        assert answer["outcome"] in ("acknowledged", "verified")
+        assert not shop.control.bench.schedule.pause.is_on
+        frames = shop.control.bench.line.frames_since(stopped_ns)
+        assert not isinstance(frames[0], ReadRegisters)
+        report = shop.control.bench.bus.stop_report
+        assert report is not None
+        assert "stop_unverified" not in {cause.code.value for cause in report.causes}
+
+
 async def test_a_scan_is_cancelled_by_root(autojump_clock: MockClock) -> None:
     async with workshop() as shop:
         await shop.control.ready_for_reset()
