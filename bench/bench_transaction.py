@@ -40,7 +40,7 @@ def ours(port: str, maps_dir: Path, count: int, *, keeps_silence: bool) -> float
     names = ("power", "safety", "travel_motor", "dock")
     maps = [load_module_map((maps_dir / f"{name}.toml").read_text(encoding="utf-8"), file=name) for name in names]
     actuators = find_actuators(maps, released_word=1)
-    times = WireTimes(safety_ns=25_000_000, other_ns=50_000_000, probe_ns=25_000_000, max_late_ns=1_000_000_000)
+    times = WireTimes(safety_ns=25_000_000, other_ns=50_000_000, probe_ns=25_000_000)
     schedule = WireSchedule(maps, actuators, SafetyConfig(), times)
     latest: Latest[BlockReadings | None] = Latest(None)
     spent_ns: list[int] = []

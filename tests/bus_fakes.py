@@ -222,13 +222,13 @@ class Bench:
 
 
 def make_bench(
-    times_ms: Sequence[int] = (25, 50, 25, 1000), travel: str = "travel_motor", config: SafetyConfig | None = None
+    times_ms: Sequence[int] = (25, 50, 25), travel: str = "travel_motor", config: SafetyConfig | None = None
 ) -> Bench:
-    """`times_ms`: reply time-outs of the safety module, of the others, of probes, and how late a reply may come."""
+    """`times_ms`: reply time-outs of the safety module, of the others, and of probes."""
     maps = shipped_maps(travel)
     actuators = find_actuators(maps, released_word=1)
-    safety_ns, other_ns, probe_ns, late_ns = (moment * MS for moment in times_ms)
-    times = WireTimes(safety_ns=safety_ns, other_ns=other_ns, probe_ns=probe_ns, max_late_ns=late_ns)
+    safety_ns, other_ns, probe_ns = (moment * MS for moment in times_ms)
+    times = WireTimes(safety_ns=safety_ns, other_ns=other_ns, probe_ns=probe_ns)
     schedule = WireSchedule(maps, actuators, config or SafetyConfig(), times)
     modules = {
         m.address: SlaveModule(m, {}, {}, {s.address: (s.default or 0) & 0xFFFF for s in m.registers}) for m in maps

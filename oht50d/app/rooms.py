@@ -69,7 +69,6 @@ def wire_times(config: BusConfig) -> WireTimes:
         safety_ns=config.safety_timeout.ns,
         other_ns=config.reply_timeout.ns,
         probe_ns=config.probe_timeout.ns,
-        max_late_ns=config.max_late.ns,
     )
 
 

@@ -37,6 +37,8 @@ class PollSlots:
         blocks = [block for module in maps for block in plan_blocks(module)]
         self._plan = PollPlan(blocks)
         self._identity_blocks = {b.unit: b for b in blocks if any(s.role == IDENTITY_ROLE for s in b.specs)}
+        for block in self._identity_blocks.values():
+            fence.probe_with(read_of(block))
 
     # -- slots by rank
 
@@ -122,15 +124,15 @@ class PollSlots:
             unit for unit, link in self._links.items() if not link.is_identified or link.is_paused(now_ns)
         )  # fmt: skip
 
-    def _polled(self, block: RegisterBlock, now_ns: int) -> Slot | None:
+    def _polled(self, block: RegisterBlock, now_ns: int) -> Slot:
         timeout_ns = self._times.safety_ns if block.kind is ModuleKind.SAFETY else self._times.other_ns
         if self._links[block.unit].failures > 0:
             timeout_ns = min(timeout_ns, self._times.probe_ns)
         return self._read_slot(block, Purpose.POLL, now_ns, timeout_ns)
 
-    def _read_slot(self, block: RegisterBlock, purpose: Purpose, now_ns: int, timeout_ns: int) -> Slot | None:
+    def _read_slot(self, block: RegisterBlock, purpose: Purpose, now_ns: int, timeout_ns: int) -> Slot:
         slot = self._fence.passed(Slot(read_of(block), purpose, timeout_ns, block=block), now_ns)
-        if slot is not None and slot.purpose is not Purpose.FENCE:
+        if slot.purpose is not Purpose.FENCE:
             self._plan.mark_sent(block, now_ns)
         return slot
 

@@ -24,7 +24,7 @@ from oht50d.core.stop_run import MotionFeedback
 from oht50d.core.stop_sequence import StopSequencer
 from oht50d.core.wire_feedback import are_drives_prepared, motion_feedback, residual_words
 from oht50d.core.wire_slots import Idle, Purpose, Slot, SlotSource, WireTimes
-from oht50d.model.bus import ExchangeResult, WriteRegister, WriteRegisters
+from oht50d.model.bus import BusRequest, ExchangeResult, WriteRegister, WriteRegisters
 from oht50d.model.motion import Cause, CauseCode, Decision, Permit, StopKind, StopReport
 from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, PollClass
 
@@ -64,7 +64,7 @@ class WireSchedule:
         self.sequencer = StopSequencer(config.stop, actuators, predicted_ms)
         has_timeout = actuators.timeout_register is not None
         self.drive_line = DriveLine(actuators, self.gate, config.drive_timeout.ns * 2 // 5 if has_timeout else None)
-        self._fence = SlotFence(self.links, times)
+        self._fence = SlotFence(self.links)
         self._roles = RoleTable()
         self._timeout = DriveTimeout(actuators, self._roles, config.drive_timeout)
         self.polls = PollSlots(maps, self.links, self._fence, times, self._roles, self._note_identified)
@@ -165,15 +165,15 @@ class WireSchedule:
             or self._outside_slot(now_ns)
             or self.polls.due(now_ns, is_moving=self._is_moving)
         )
-        return slot or Idle(self._next_due_ns(now_ns))
+        return Idle(self._next_due_ns(now_ns)) if slot is None else self._fence.sent(slot)
 
     def complete(self, slot: Slot, result: ExchangeResult) -> BlockReadings | None:
         """Take the outcome of a slot; decoded readings of an identified module are returned."""
+        result = self._fence.attributed(result)
         link = self.links.get(slot.request.unit)
         if link is not None:
             link.record(result)
-        self._fence.record(result)
-        self._is_polls_turn = slot.source is not None
+        self._is_polls_turn = (slot.delayed or slot).source is not None
         match slot.purpose:
             case Purpose.POLL | Purpose.IDENTIFY:
                 return self.polls.complete(slot, result)
@@ -189,29 +189,29 @@ class WireSchedule:
                 assert slot.source is not None
                 slot.source.complete(slot, result)
             case Purpose.FENCE:
-                pass
+                self._fence.tell_delayed(slot, result)
             case _:
                 assert_never(slot.purpose)
         return None
 
-    def note_unexpected(self, unit: int, now_ns: int) -> None:
-        """Bytes came that nobody waits for, most likely of `unit`: a reply that is late or comes twice."""
-        self._fence.unexpected(unit, now_ns)
+    def note_unexpected(self, octets: bytes, now_ns: int) -> None:
+        """Bytes came that nobody waits for: a reply that is late or comes twice."""
+        self._fence.unexpected(octets, now_ns)
 
     # -- slots by rank
 
     def _stop_slot(self, now_ns: int, *, is_first_only: bool = False) -> Slot | None:
         """Writes are exempt from the fence; a read-back that it holds up must not hold up the frames of other units."""
-        held_up: list[int] = []
+        held_up: list[BusRequest] = []
         for frame in self.sequencer.frames(now_ns):
             if is_first_only and not frame.is_first:
                 break
-            if not frame.is_read_back or self._fence.is_free(frame.request, now_ns):
+            if not frame.is_read_back or self._fence.is_free(frame.request):
                 timeout_ns = self._times.stop_ns if frame.is_first else self._times.safety_ns
                 return Slot(frame.request, Purpose.STOP, timeout_ns, stop_frame=frame)
-            held_up.append(frame.request.unit)
-        for unit in held_up:
-            probe = self._fence.probe(unit, now_ns)
+            held_up.append(frame.request)
+        for wanted in held_up:
+            probe = self._fence.probe(wanted, now_ns)
             if probe is not None:
                 return Slot(probe, Purpose.FENCE, self._times.safety_ns)
         return None
@@ -229,7 +229,7 @@ class WireSchedule:
             # Enable waits until mode and direction are read back: the ramp of a stop depends on the mode.
             return None
         slot = self._fence.passed(Slot(request, Purpose.MOTION, self._times.other_ns), now_ns)
-        if slot is not None and slot.purpose is Purpose.MOTION:
+        if slot.purpose is Purpose.MOTION:
             self.drive_line.mark_energised()
         return slot
 
@@ -241,7 +241,7 @@ class WireSchedule:
         link = self.links[request.unit]
         if not link.is_identified or link.is_paused(now_ns):
             return None
-        return Slot(request, Purpose.SET_UP, self._times.other_ns)
+        return self._fence.passed(Slot(request, Purpose.SET_UP, self._times.other_ns), now_ns)
 
     def _outside_slot(self, now_ns: int) -> Slot | None:
         """Errands, then searches; between two of them a poll that is due gets its turn; a stop has the wire alone."""
@@ -256,9 +256,7 @@ class WireSchedule:
             if not self.gate.check(wanted.request, None, now_ns):
                 source.refuse(wanted, "only the motion gate may write this")
                 continue
-            slot = self._fence.passed(evolve(wanted, source=source), now_ns)
-            if slot is not None:
-                return slot
+            return self._fence.passed(evolve(wanted, source=source), now_ns)
         return None
 
     # -- helpers

@@ -58,6 +58,8 @@ class Slot:
     stop_frame: StopFrame | None = None
     block: RegisterBlock | None = None
     source: SlotSource | None = field(default=None, eq=False)
+    delayed: "Slot | None" = None
+    """What waits for this probe of the fence."""
 
     @property
     def may_be_abandoned(self) -> bool:
@@ -88,4 +90,3 @@ class WireTimes:
     safety_ns: int
     other_ns: int
     probe_ns: int
-    max_late_ns: int

@@ -37,7 +37,6 @@ class BusConfig:
     safety_timeout: Duration = field(default=milliseconds(25), validator=between(milliseconds(5), milliseconds(50)))
     reply_timeout: Duration = field(default=milliseconds(50), validator=between(milliseconds(5), milliseconds(100)))
     probe_timeout: Duration = field(default=milliseconds(25), validator=between(milliseconds(5), milliseconds(50)))
-    max_late: Duration = field(default=milliseconds(1000), validator=between(milliseconds(100), milliseconds(10_000)))
     maps: tuple[str, ...] = ("power.toml", "safety.toml", "travel_motor.toml", "dock.toml")
 
 

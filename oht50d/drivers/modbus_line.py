@@ -91,9 +91,9 @@ class ModbusLine:
         times: LineTimes,
         timer: Timer,
         observe: Observe,
-        on_unexpected: Callable[[int, int], None],
+        on_unexpected: Callable[[bytes, int], None],
     ) -> None:
-        """`on_unexpected(unit, now_ns)` hears of bytes that nobody waited for."""
+        """`on_unexpected(octets, now_ns)` hears of bytes that nobody waited for."""
         self.pending = PendingReply()
         self.early_frames = 0
         self.unexpected_bytes = 0
@@ -105,7 +105,6 @@ class ModbusLine:
         self._line_free_ns = 0
         self._is_dirty = True
         self._must_drain = False
-        self._asked_unit = 0
 
     def begin(self, at_ns: int) -> None:
         """A port was opened: nobody knows what is on the line."""
@@ -126,8 +125,8 @@ class ModbusLine:
         await self._timer.wait_until_ns(self._line_free_ns + self._times.silence_ns - lead_ns)
         dropped = self._drain(link)
         if dropped and is_clean:
-            self.unexpected_bytes += dropped
-            self._on_unexpected(self._asked_unit, now_ns())
+            self.unexpected_bytes += len(dropped)
+            self._on_unexpected(dropped, now_ns())
         waits = 0
         # Asked in every round: a stop may come while the line is babbling.
         while dropped and waits < (STOP_NOISE_WAITS if is_stop_due() else MAX_NOISE_WAITS):
@@ -137,18 +136,17 @@ class ModbusLine:
             dropped = self._drain(link)
         self._must_drain = False
 
-    def _drain(self, link: ByteLink) -> int:
+    def _drain(self, link: ByteLink) -> bytes:
         dropped = link.drain_input()
         if dropped:
             self._observe(now_ns(), Way.RECEIVED, dropped, Note.UNEXPECTED, None)
-        return len(dropped)
+        return dropped
 
     async def exchange(self, link: ByteLink, slot: Slot, urgency: Urgency) -> ExchangeResult:
         """One frame out, one reply in, or the reason why not. The line is marked dirty if anything is left open."""
         request, framing, character_ns = slot.request, self._framing, self._times.character_ns
         adu = framing.encode(request)
         framing.expect(request)
-        self._asked_unit = request.unit
         quiet_ns = self._line_free_ns + self._times.silence_ns
         self._timer.hold_until_ns(quiet_ns)
         sent_ns = now_ns()
@@ -227,7 +225,6 @@ class ModbusLine:
         """A reply to something else, until the line is quiet again; the one that is waited for may still come (serial
         line V1.02, section 2.4.1: the time-out is kept running)."""
         self.unexpected_bytes += len(octets)
-        self._on_unexpected(octets[0], now_ns())
         quiet_s = self._times.silence_ns / NS_PER_S
         try:
             with trio.move_on_after(quiet_s) as quiet:
@@ -239,6 +236,7 @@ class ModbusLine:
                     quiet.deadline = trio.current_time() + quiet_s
         finally:
             self._observe(self._line_free_ns, Way.RECEIVED, octets, Note.MISMATCH, None)
+            self._on_unexpected(octets, now_ns())
 
 
 MAX_FOREIGN_BYTES = 4096
