@@ -107,6 +107,11 @@ class MemoryLine:
         self._incoming.sort(key=lambda entry: entry[0])
         self._news.set()
 
+    def inherit(self, before: "MemoryLine") -> None:
+        """Modules do not notice that a port was closed: what they still owe comes to the next one."""
+        self._answered_ns = before._answered_ns
+        self._incoming = [entry for entry in before._incoming if entry[0] > now_ns()]
+
     def hang_up(self) -> None:
         self.has_hung_up = True
         self._news.set()
@@ -179,8 +184,11 @@ class Bench:
     async def open_port(self, _config: SerialPortConfig) -> MemoryLine:
         if self.on_open is not None:
             await self.on_open()
-        self.lines.append(MemoryLine(self.modules, self.rules))
-        return self.line
+        line = MemoryLine(self.modules, self.rules)
+        if self.lines:
+            line.inherit(self.line)
+        self.lines.append(line)
+        return line
 
     def publish(self, readings: BlockReadings) -> None:
         self.readings.append(readings)
