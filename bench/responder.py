@@ -1,6 +1,8 @@
 """Modules that answer at once on a pty, in a process of their own: no pacing, no physics, replies made beforehand.
 
-Every shipped map is served with its type code; a write is echoed. Prints {"port": ...}, then serves until killed.
+Every shipped map is served with its type code; a write is echoed. Registers with a role read 0: everything stands
+still, so that the stop on opening is soon confirmed, as in a robot at rest. Prints {"port": ...}, then serves until
+killed.
 """
 
 import json
@@ -16,11 +18,11 @@ REQUEST_BYTES = {3: 8, 6: 8, 16: 11}
 
 
 def load_words(directory: Path) -> dict[int, dict[int, int]]:
-    """Words by unit and address: each its own number, but for the type code that identifies a module."""
+    """Words by unit and address: each its own number, but for the type code that identifies a module and for roles."""
     found: dict[int, dict[int, int]] = {}
     for path in sorted(directory.glob("*.toml")):
         module = load_module_map(path.read_text(encoding="utf-8"), file=str(path))
-        words = {spec.address: (spec.address * 7) % 100 for spec in module.registers}
+        words = {spec.address: 0 if spec.role else (spec.address * 7) % 100 for spec in module.registers}
         words.update({spec.address: module.type_code for spec in module.registers if spec.role == "identity.type"})
         found.setdefault(module.address, words)
     return found

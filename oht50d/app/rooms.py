@@ -207,8 +207,8 @@ class _LateGuardian:
 
     guardian: Guardian
 
-    def accept_block(self, readings: BlockReadings) -> None:
-        self.guardian.accept_block(readings)
+    def accept_block(self, readings: BlockReadings) -> bool:
+        return self.guardian.accept_block(readings)
 
     def accept_stop(self, report: StopReport) -> None:
         self.guardian.accept_stop(report)

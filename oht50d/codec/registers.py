@@ -6,6 +6,9 @@ word first) and the lists' own units: `version` reads 0x0101 as 1.01, `ascii2` i
 
 import re
 from collections.abc import Callable, Mapping
+from operator import call, ge, index, le
+from struct import Struct
+from typing import cast
 
 from oht50d.codec.map_file import RAW_LIMITS, load_module_map
 from oht50d.model.errors import LocalProtocolError
@@ -22,12 +25,10 @@ from oht50d.model.registers import (
 
 __all__ = ["decode_block", "decode_register", "encode_register", "load_module_map", "raw_of_word", "serial_number"]
 
-_Decoder = Callable[[int], tuple[RegisterValue, Quality]]
-
-_DECODERS: dict[int, tuple[RegisterBlock, tuple[_Decoder, ...]]] = {}
+_DECODERS: "dict[int, tuple[RegisterBlock, _BlockDecoder]]" = {}
 _MAX_CACHED_BLOCKS = 512
 _EXACT_DIVISOR_TOLERANCE = 1e-9
-_GOOD, _OUT, _UNKNOWN = Quality.GOOD, Quality.OUT_OF_RANGE, Quality.UNKNOWN_CODE  # a name costs less than an attribute
+_FORMATS = {DataType.UINT8: "xB", DataType.UINT16: "H", DataType.INT16: "h"}
 _MAX_MAGNITUDE = 1e12
 _BYTE = re.compile("[0-9]{1,3}")
 
@@ -41,15 +42,17 @@ def raw_of_word(spec: RegisterSpec, word: int) -> int:
 
 def decode_register(spec: RegisterSpec, word: int) -> tuple[RegisterValue, Quality]:
     """One word as a typed value; a value out of its limits or with an unknown code is still given, and marked."""
-    return _raw_decoder(spec)(raw_of_word(spec, word))
+    raw = raw_of_word(spec, word)
+    to_value = _value_of_raw(spec)
+    value = raw if to_value is None else to_value(raw)
+    return raw if value is None else value, _quality(value, raw, *_limits(spec))
 
 
 def decode_block(block: RegisterBlock, words: tuple[int, ...], *, requested_ns: int, received_ns: int) -> BlockReadings:
     """All words of one reply. Raises LocalProtocolError if there are not as many as the block has registers."""
     if len(words) != len(block.specs):
         raise LocalProtocolError(f"{len(words)} words for a block of {len(block.specs)} registers")
-    decoded = [decode(word) for decode, word in zip(_block_decoders(block), words, strict=True)]
-    values, qualities = zip(*decoded, strict=True)
+    values, qualities = _decoder_of(block).decode(words)
     return BlockReadings(block, words, values, qualities, requested_ns, received_ns)
 
 
@@ -77,16 +80,51 @@ def serial_number(module_map: ModuleMap, readings: Mapping[str, Reading]) -> int
     return readings[high.name].raw << 16 | readings[low.name].raw
 
 
-def _block_decoders(block: RegisterBlock) -> tuple[_Decoder, ...]:
+class _BlockDecoder:
+    """The columns of one block made ready, so that a reply in which all is well takes no step of Python a register.
+
+    Words to raw numbers by one struct ("xB" is the low byte), raw numbers to values by one callable each.
+    """
+
+    __slots__ = ("_converters", "_highest", "_is_limited", "_lowest", "_pack", "_qualities", "_specs", "_unpack")
+
+    def __init__(self, block: RegisterBlock) -> None:
+        self._specs = block.specs
+        self._pack = Struct(f">{block.count}H").pack
+        self._unpack = Struct(">" + "".join(_FORMATS[spec.data_type] for spec in block.specs)).unpack
+        self._converters = tuple(_value_of_raw(spec) or index for spec in block.specs)
+        limits = [_limits(spec) for spec in block.specs]
+        self._is_limited = limits != [RAW_LIMITS[spec.data_type] for spec in block.specs]
+        self._lowest, self._highest = zip(*limits, strict=True)
+        self._qualities = (Quality.GOOD,) * block.count
+
+    def decode(self, words: tuple[int, ...]) -> tuple[tuple[RegisterValue, ...], tuple[Quality, ...]]:
+        raws = self._unpack(self._pack(*words))
+        found = tuple(map(call, self._converters, raws))
+        is_within = all(map(le, self._lowest, raws)) and all(map(ge, self._highest, raws)) if self._is_limited else True
+        if is_within and None not in found:
+            return cast("tuple[RegisterValue, ...]", found), self._qualities
+        values = tuple(raw if value is None else value for value, raw in zip(found, raws, strict=True))
+        columns = zip(found, raws, self._lowest, self._highest, strict=True)
+        return values, tuple(_quality(value, raw, lowest, highest) for value, raw, lowest, highest in columns)
+
+
+def _decoder_of(block: RegisterBlock) -> _BlockDecoder:
     """Decoders by identity of the block: blocks are made once per map and a spec with choices has no hash."""
     cached = _DECODERS.get(id(block))
     if cached is not None and cached[0] is block:
         return cached[1]
     if len(_DECODERS) >= _MAX_CACHED_BLOCKS:
         _DECODERS.clear()
-    decoders = tuple(_decoder(spec) for spec in block.specs)
-    _DECODERS[id(block)] = (block, decoders)
-    return decoders
+    decoder = _BlockDecoder(block)
+    _DECODERS[id(block)] = (block, decoder)
+    return decoder
+
+
+def _quality(value: RegisterValue | None, raw: int, lowest: int, highest: int) -> Quality:
+    if value is None:
+        return Quality.UNKNOWN_CODE
+    return Quality.GOOD if lowest <= raw <= highest else Quality.OUT_OF_RANGE
 
 
 def _limits(spec: RegisterSpec) -> tuple[int, int]:
@@ -95,32 +133,6 @@ def _limits(spec: RegisterSpec) -> tuple[int, int]:
         lowest if spec.minimum is None else spec.minimum,
         highest if spec.maximum is None else spec.maximum,
     )
-
-
-def _decoder(spec: RegisterSpec) -> _Decoder:
-    """From word to value and quality; the 256 answers of a low byte are made in advance."""
-    of_raw = _raw_decoder(spec)
-    if spec.data_type is DataType.UINT8:
-        answers = tuple(map(of_raw, range(0x100)))
-        return lambda word: answers[word & 0xFF]
-    if spec.data_type is DataType.INT16:
-        return lambda word: of_raw((word ^ 0x8000) - 0x8000)
-    return of_raw
-
-
-def _raw_decoder(spec: RegisterSpec) -> _Decoder:
-    lowest, highest = _limits(spec)
-    to_value = _value_of_raw(spec)
-    if to_value is None:
-        return lambda raw: (raw, _GOOD if lowest <= raw <= highest else _OUT)
-
-    def decode(raw: int) -> tuple[RegisterValue, Quality]:
-        value = to_value(raw)
-        if value is None:
-            return raw, _UNKNOWN
-        return value, _GOOD if lowest <= raw <= highest else _OUT
-
-    return decode
 
 
 def _value_of_raw(spec: RegisterSpec) -> Callable[[int], RegisterValue | None] | None:
@@ -138,9 +150,8 @@ def _value_of_raw(spec: RegisterSpec) -> Callable[[int], RegisterValue | None] |
         return None
     divisor = round(1 / spec.scale)
     if divisor and abs(1 / spec.scale - divisor) < _EXACT_DIVISOR_TOLERANCE * divisor:
-        return lambda raw: raw / divisor  # 243 / 10 is 24.3, but 243 * 0.1 is 24.3 and a bit
-    scale = spec.scale
-    return lambda raw: raw * scale
+        return divisor.__rtruediv__  # 243 / 10 is 24.3, but 243 * 0.1 is 24.3 and a bit
+    return float(spec.scale).__mul__
 
 
 def _ascii2(raw: int) -> RegisterValue | None:

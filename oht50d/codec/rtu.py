@@ -1,21 +1,20 @@
 """Modbus RTU framing, sans I/O: requests to bytes and bytes to replies (master half), and the device half.
 
-`ModbusClient` and `ModbusServer` each own one bounded receive buffer; nothing else here has state.
+The same frames are used in a TCP stream (RTU over TCP). `RtuFraming` and `ModbusServer` each own one bounded receive
+buffer; nothing else here has state, but for a bounded memory of frames that read function 3.
 Source: MODBUS over Serial Line Specification and Implementation Guide V1.02, sections 2.5.1 (frame of at most 256
-bytes, address first, CRC last and low byte first), 2.5.1.1 (silence of 3.5 characters, fixed at 1.75 ms above 19200
-baud; a character has 11 bits there) and 6.2.2 (CRC-16: polynomial 0xA001 reflected, start 0xFFFF). A reply's length
-follows from the request, so framing needs no time.
+bytes, address first, CRC last and low byte first) and 2.5.1.1 (silence of 3.5 characters, fixed at 1.75 ms above 19200
+baud; a character has 11 bits there). A reply's length follows from the request or from the reply itself, so framing
+needs no time.
 """
 
-from array import array
-from collections.abc import Iterable
+from functools import lru_cache
 from struct import Struct
 
-from attrs import frozen
-
 from oht50d.codec import modbus_pdu as pdu
-from oht50d.codec.modbus_pdu import ReplyMismatch
-from oht50d.model.bus import BusReply, BusRequest, ReadRegisters, WriteRegister, WriteRegisters
+from oht50d.codec.modbus_crc import crc16
+from oht50d.codec.modbus_pdu import MalformedFrame, ReplyMismatch, ServerFrame
+from oht50d.model.bus import BusReply, BusRequest, ReadRegisters, ReadReply
 from oht50d.model.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = [
@@ -24,6 +23,7 @@ __all__ = [
     "ModbusClient",
     "ModbusServer",
     "ReplyMismatch",
+    "RtuFraming",
     "ServerFrame",
     "character_ns",
     "crc16",
@@ -35,49 +35,13 @@ __all__ = [
 
 MAX_FRAME_BYTES = 256
 EXCEPTION_FRAME_BYTES = 5
+REMEMBERED_FRAMES = 512
 _FRAMING_BYTES = 3
-_CRC_POLYNOMIAL = 0xA001
-_CRC_START = 0xFFFF
+_READ_OVERHEAD_BYTES = 5
 _CRC_STRUCT = Struct("<H")
-_WORD_PAIRS = tuple(Struct(f"<{count}H") for count in range(MAX_FRAME_BYTES // 2 + 1))
 _FIXED_SILENCE_NS = 1_750_000
 _FIXED_SILENCE_ABOVE_BAUD = 19_200
 _GUIDE_CHARACTER_BITS = 11
-
-
-def _shifted(value_16: int, bits: int) -> int:
-    for _ in range(bits):
-        value_16 = value_16 >> 1 ^ (_CRC_POLYNOMIAL if value_16 & 1 else 0)
-    return value_16
-
-
-def _two_byte_table() -> "array[int]":
-    """The CRC step of two bytes at once, for all 65536 states; linear, so it is the sum of two small tables."""
-    low = [_shifted(byte, 16) for byte in range(256)]
-    high = [_shifted(byte << 8, 16) for byte in range(256)]
-    return array("H", [above ^ below for above in high for below in low])
-
-
-_ONE_BYTE = tuple(_shifted(byte, 8) for byte in range(256))
-_TWO_BYTES = _two_byte_table()
-
-
-def crc16(octets: bytes | bytearray) -> int:
-    """CRC-16 of Modbus over any number of bytes; over a whole frame with its CRC it is 0."""
-    crc = _CRC_START
-    whole = len(octets)
-    for words in _little_endian_words(octets, whole):
-        for word in words:
-            crc = _TWO_BYTES[crc ^ word]
-    if whole & 1:
-        crc = crc >> 8 ^ _ONE_BYTE[(crc ^ octets[-1]) & 0xFF]
-    return crc
-
-
-def _little_endian_words(octets: bytes | bytearray, whole: int) -> Iterable[Iterable[int]]:
-    if whole <= MAX_FRAME_BYTES:
-        return (_WORD_PAIRS[whole >> 1].unpack_from(octets),)
-    return Struct("<H").iter_unpack(memoryview(octets)[: whole & ~1])
 
 
 def character_ns(baud: int, bits: int = 10) -> int:
@@ -94,19 +58,31 @@ def silence_ns(baud: int) -> int:
 
 def encode_request(request: BusRequest) -> bytes:
     """The whole frame of a request, CRC included. Raises LocalProtocolError if the protocol does not allow it."""
+    if type(request) is ReadRegisters:
+        return _read_frame(request.unit, request.address, request.count)
+    pdu.require_unit(request, pdu.SERIAL_UNITS)
     return _framed(request.unit, pdu.encode_request_pdu(request))
 
 
 def encode_reply(reply: BusReply) -> bytes:
     """The whole frame of a device's reply, CRC included. Raises LocalProtocolError for values that fit no reply."""
-    if not 1 <= reply.unit <= pdu.MAX_UNIT:
-        raise LocalProtocolError(f"unit {reply.unit} cannot reply")
+    pdu.require_replying_unit(reply, pdu.SERIAL_UNITS)
     return _framed(reply.unit, pdu.encode_reply_pdu(reply))
 
 
 def reply_length(request: BusRequest) -> int:
-    """Bytes of the normal reply's frame; 0 for a broadcast, which nobody answers."""
+    """Bytes of the normal reply's frame, the most it can have where the device chooses; 0 for a broadcast."""
+    if type(request) is ReadRegisters:
+        return _READ_OVERHEAD_BYTES + 2 * request.count
     return 0 if request.unit == pdu.BROADCAST_UNIT else _FRAMING_BYTES + pdu.reply_pdu_length(request)
+
+
+@lru_cache(maxsize=REMEMBERED_FRAMES)
+def _read_frame(unit: int, address: int, count: int) -> bytes:
+    """A plan reads the same blocks again and again; beyond the bound the frame used longest ago is forgotten."""
+    request = ReadRegisters(unit, address, count)
+    pdu.require_unit(request, pdu.SERIAL_UNITS)
+    return _framed(unit, pdu.encode_request_pdu(request))
 
 
 def _framed(unit: int, body: bytes) -> bytes:
@@ -114,16 +90,28 @@ def _framed(unit: int, body: bytes) -> bytes:
     return frame + _CRC_STRUCT.pack(crc16(frame))
 
 
-class ModbusClient:
-    """The master's receive side: at most one outstanding request, at most one frame in the buffer."""
+class RtuFraming:
+    """The master's half: at most one outstanding request, at most one frame in the buffer."""
 
-    __slots__ = ("_buffer", "_function", "_length", "_request")
+    __slots__ = ("_buffer", "_length", "_request")
+
+    is_numbered = False
+    late_replies = 0
 
     def __init__(self) -> None:
         self._buffer = b""
         self._request: BusRequest | None = None
-        self._function = 0
         self._length = 0
+
+    @staticmethod
+    def encode(request: BusRequest) -> bytes:
+        """See the function `encode_request` of this module."""
+        return encode_request(request)
+
+    @staticmethod
+    def reply_bytes(request: BusRequest) -> int:
+        """See the function `reply_length` of this module."""
+        return reply_length(request)
 
     def expect(self, request: BusRequest) -> None:
         """Wait for the reply to `request` from now on; what was outstanding or buffered is forgotten.
@@ -134,7 +122,6 @@ class ModbusClient:
             raise LocalProtocolError("a broadcast has no reply")
         self._buffer = b""
         self._request = request
-        self._function = pdu.function_of(request)
         self._length = reply_length(request)
 
     def reset(self) -> None:
@@ -149,25 +136,40 @@ class ModbusClient:
         its subclass ReplyMismatch for a wrong unit, function, byte count or echo, as soon as that shows. After a raise
         and after a reply nothing is outstanding.
         """
-        if not data:
-            return None
         request = self._request
+        frame = self._buffer + data if self._buffer else data
+        # What nearly every exchange of a running plan is goes through no further call; everything else is told apart
+        # below, by the same rules.
+        if (
+            type(request) is ReadRegisters
+            and len(frame) == self._length
+            and frame[0] == request.unit
+            and frame[1] == 3
+            and frame[2] == 2 * request.count
+            and not crc16(frame)
+        ):
+            self._buffer = b""
+            self._request = None
+            return ReadReply(request.unit, pdu.WORD_STRUCTS[request.count].unpack_from(frame, 3))
+        return self._receive(request, frame) if data else None
+
+    def _receive(self, request: BusRequest | None, frame: bytes) -> BusReply | None:
         if request is None:
             raise RemoteProtocolError("bytes without a request")
-        if len(self._buffer) + len(data) > MAX_FRAME_BYTES:
-            self.reset()
-            raise RemoteProtocolError("more bytes than a frame has")
-        frame = self._buffer = self._buffer + data if self._buffer else bytes(data)
         try:
             reply = self._evaluate(request, frame)
         except RemoteProtocolError:
             self.reset()
             raise
-        if reply is not None:
+        if reply is None:
+            self._buffer = frame
+        else:
             self.reset()
         return reply
 
     def _evaluate(self, request: BusRequest, frame: bytes) -> BusReply | None:
+        if len(frame) > MAX_FRAME_BYTES:
+            raise RemoteProtocolError("more bytes than a frame has")
         length = self._frame_length(request, frame)
         if len(frame) < length:
             return None
@@ -184,40 +186,31 @@ class ModbusClient:
             raise ReplyMismatch(f"unit {frame[0]} instead of {request.unit}")
         if len(frame) < 2:
             return self._length
-        if frame[1] == self._function | pdu.EXCEPTION_FLAG:
+        if frame[1] == request.function | pdu.EXCEPTION_FLAG:
             return EXCEPTION_FRAME_BYTES
-        if frame[1] != self._function:
-            raise ReplyMismatch(f"function {frame[1]} instead of {self._function}")
-        if self._function == pdu.FUNCTION_READ and len(frame) > 2 and frame[2] != self._length - EXCEPTION_FRAME_BYTES:
-            raise ReplyMismatch(f"byte count {frame[2]} instead of {self._length - EXCEPTION_FRAME_BYTES}")
+        if frame[1] != request.function:
+            raise ReplyMismatch(f"function {frame[1]} instead of {request.function}")
+        if pdu.has_variable_reply(request):
+            return _FRAMING_BYTES + pdu.length_so_far(frame[1:])
+        byte_count = self._length - _READ_OVERHEAD_BYTES
+        if pdu.has_byte_count(request) and len(frame) > 2 and frame[2] != byte_count:
+            raise ReplyMismatch(f"byte count {frame[2]} instead of {byte_count}")
         return self._length
 
 
-@frozen
-class MalformedFrame:
-    """Bytes that are no request a device serves. `exception_code` is what a device answers; None: it stays silent."""
-
-    raw: bytes
-    why: str
-    exception_code: int | None = None
-
-
-ServerFrame = BusRequest | MalformedFrame
-
-_FIXED_REQUEST_BYTES = {1: 8, 2: 8, 3: 8, 4: 8, 5: 8, 6: 8, 7: 4, 8: 8, 11: 4, 12: 4, 17: 4, 22: 10, 24: 6, 43: 7}
-_COUNTED_REQUESTS = {15: (6, 9), 16: (6, 9), 20: (2, 5), 21: (2, 5), 23: (10, 13)}
-_ILLEGAL_FUNCTION = 1
-_ILLEGAL_ADDRESS = 2
-_ILLEGAL_VALUE = 3
+ModbusClient = RtuFraming
+"""The name that this half had while there was one framing."""
 
 
 class ModbusServer:
     """The device half, for the simulator: cuts requests out of a byte stream by function code; bounded buffer."""
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_buffer", "_served")
 
-    def __init__(self) -> None:
+    def __init__(self, served: frozenset[int] = pdu.SERVED_FUNCTIONS) -> None:
+        """`served` are function codes; others are refused with exception 1."""
         self._buffer = bytearray()
+        self._served = served & pdu.SERVED_FUNCTIONS
 
     def reset(self) -> None:
         """Forget a half-received frame, as a device does after a silence of 1.5 characters."""
@@ -241,57 +234,19 @@ class ModbusServer:
         buffer = self._buffer
         if len(buffer) < 4:
             return None
-        length = _request_length(buffer)
-        if length is None or length > MAX_FRAME_BYTES:
+        body_length = pdu.request_length(buffer[1:])
+        if body_length is None or body_length > pdu.MAX_PDU_BYTES:
             return self._drop_all("a function that cannot be delimited")
+        length = _FRAMING_BYTES + body_length
         if len(buffer) < length:
             return None
         frame = bytes(buffer[:length])
         if crc16(frame):
             return self._drop_all("wrong CRC")
         del buffer[:length]
-        return _decode_request(frame)
+        return pdu.read_request(frame[0], frame[1:-2], raw=frame, units=pdu.SERIAL_UNITS, served=self._served)
 
     def _drop_all(self, why: str) -> MalformedFrame:
         raw = bytes(self._buffer)
         self._buffer.clear()
         return MalformedFrame(raw, why)
-
-
-def _request_length(buffer: bytearray) -> int | None:
-    """Bytes of the request that begins like this (V1.1b3, section 6); the least so far if its count is not in yet."""
-    fixed = _FIXED_REQUEST_BYTES.get(buffer[1])
-    if fixed is not None:
-        return fixed
-    counted = _COUNTED_REQUESTS.get(buffer[1])
-    if counted is None:
-        return None
-    position, overhead = counted
-    return overhead + buffer[position] if len(buffer) > position else overhead
-
-
-def _decode_request(frame: bytes) -> ServerFrame:
-    """One whole frame with a good CRC as a request, or what a device would refuse."""
-    unit, function = frame[0], frame[1]
-    if function not in (pdu.FUNCTION_READ, pdu.FUNCTION_WRITE, pdu.FUNCTION_WRITE_MANY):
-        return MalformedFrame(frame, f"function {function} is not served", _ILLEGAL_FUNCTION)
-    address, second = pdu.unpack_words(frame, 2, 2)
-    if function == pdu.FUNCTION_READ:
-        return _checked(frame, ReadRegisters(unit, address, second), second <= pdu.MAX_READ_COUNT)
-    if function == pdu.FUNCTION_WRITE:
-        return _checked(frame, WriteRegister(unit, address, second), True)
-    if frame[6] != 2 * second or not 1 <= second <= pdu.MAX_WRITE_COUNT:
-        return MalformedFrame(frame, f"byte count {frame[6]} for {second} registers", _ILLEGAL_VALUE)
-    return _checked(frame, WriteRegisters(unit, address, pdu.unpack_words(frame, 7, second)), True)
-
-
-def _checked(frame: bytes, request: BusRequest, is_count_legal: bool) -> ServerFrame:
-    """The request if a device may serve it, else why not (V1.1b3, figures 13 and 22: count first, then address)."""
-    try:
-        pdu.encode_request_pdu(request)
-    except LocalProtocolError as error:
-        if not 1 <= frame[0] <= pdu.MAX_UNIT:
-            return MalformedFrame(frame, str(error))
-        is_value = not is_count_legal or pdu.reply_count(request) == 0
-        return MalformedFrame(frame, str(error), _ILLEGAL_VALUE if is_value else _ILLEGAL_ADDRESS)
-    return request

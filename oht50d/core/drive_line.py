@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from oht50d.core.actuators import Actuators, Drive
 from oht50d.core.motion_gate import MotionGate
-from oht50d.model.bus import BusRequest, ExchangeResult, WriteRegister
+from oht50d.model.bus import ExchangeResult, RegisterWrite, WriteRegister
 from oht50d.model.motion import MotionDemand, Permit
 
 MAX_ATTEMPTS = 3
@@ -21,7 +21,7 @@ class DriveLine:
         self._actuators = actuators
         self._gate = gate
         self._refresh_ns = refresh_ns
-        self._acknowledged: dict[tuple[int, int], BusRequest] = {}
+        self._acknowledged: dict[tuple[int, int], RegisterWrite] = {}
         self._acknowledged_ns: dict[tuple[int, int], int] = {}
         self._failures = 0
         self._is_energised = False
@@ -65,7 +65,7 @@ class DriveLine:
         self._failures = 0
         self._is_energised = False
 
-    def next_request(self, demand: MotionDemand, permit: Permit, now_ns: int) -> BusRequest | None:
+    def next_request(self, demand: MotionDemand, permit: Permit, now_ns: int) -> RegisterWrite | None:
         """The next motion frame on the way to `demand`; None if there is nothing to say or the brake is unknown."""
         release = self._actuators.brake.release()
         if release is None:
@@ -80,6 +80,7 @@ class DriveLine:
         if not self._is_energised:
             return
         request = result.request
+        assert isinstance(request, RegisterWrite), "motion frames are register writes"
         if not result.is_valid:
             self._failures += 1
             return
@@ -87,7 +88,7 @@ class DriveLine:
         self._acknowledged[(request.unit, request.address)] = request
         self._acknowledged_ns[(request.unit, request.address)] = result.ended_ns
 
-    def _sequence(self, demand: MotionDemand, permit: Permit, release: BusRequest) -> Iterator[BusRequest]:
+    def _sequence(self, demand: MotionDemand, permit: Permit, release: RegisterWrite) -> Iterator[RegisterWrite]:
         drives = self._actuators.drives
         for drive in drives:
             yield WriteRegister(drive.unit, drive.mode, int(self._gate.drive_mode))
@@ -100,7 +101,7 @@ class DriveLine:
         for drive in drives:
             yield self._output(drive, demand, permit)
 
-    def _refresh(self, demand: MotionDemand, permit: Permit, now_ns: int) -> BusRequest | None:
+    def _refresh(self, demand: MotionDemand, permit: Permit, now_ns: int) -> RegisterWrite | None:
         if self._refresh_ns is None:
             return None
         for drive in self._actuators.drives:
@@ -108,6 +109,6 @@ class DriveLine:
                 return self._output(drive, demand, permit)
         return None
 
-    def _output(self, drive: Drive, demand: MotionDemand, permit: Permit) -> BusRequest:
+    def _output(self, drive: Drive, demand: MotionDemand, permit: Permit) -> RegisterWrite:
         setpoint, linear_input = self._gate.demand_words(demand, permit)
         return drive.output(enable=True, setpoint=setpoint, linear_input=linear_input)

@@ -13,18 +13,42 @@ too, so that no two requests of one shape follow each other at that unit and a c
 """
 
 from collections.abc import Mapping
+from typing import assert_never
 
 from attrs import define, evolve, field
 
+from oht50d.codec.modbus_pdu.bits import bytes_of
 from oht50d.codec.rtu import crc16
-from oht50d.model.bus import BusRequest, ExceptionReply, ExchangeResult, Failure, ReadRegisters, WriteRegister
+from oht50d.model.bus import (
+    BusRequest,
+    DeviceIdAccess,
+    ExceptionReply,
+    ExchangeResult,
+    Failure,
+    MaskWriteRegister,
+    ReadCoils,
+    ReadDeviceIdentification,
+    ReadDiscreteInputs,
+    ReadInputRegisters,
+    ReadRegisters,
+    ReadRequest,
+    ReadWriteRegisters,
+    RegisterWrite,
+    ReportServerId,
+    WriteCoil,
+    WriteCoils,
+    WriteRegister,
+    WriteRegisters,
+)
 
-Shape = tuple[int, int]
+Shape = tuple[int, ...]
 
 IDENTITY_FIRST = 0x0100
 """The system block that every module has (domain registers, 0x0100 to 0x0108); a map may say better."""
 IDENTITY_COUNT = 9
+EXCEPTION_FLAG = 0x80
 SHORTEST_FRAME_BYTES = 5
+"""Application protocol V1.1b3, section 7: a refusal is the function code with its highest bit, and one byte."""
 MAX_SHAPES = 64
 """Shapes of one unit that may wait at a time; beyond that it gets probes only."""
 
@@ -35,10 +59,47 @@ COPY_NS = 20_000_000
 
 
 def shape_of(request: BusRequest) -> Shape:
-    """(function, length or address): two replies of one unit with equal shapes cannot be told apart."""
+    """(function, what its reply is checked for): two replies of one unit with equal shapes cannot be told apart."""
     if isinstance(request, ReadRegisters):
         return 3, request.count
-    return (6 if isinstance(request, WriteRegister) else 16), request.address
+    if isinstance(request, ReadRequest | ReadWriteRegisters):
+        return _shape_of_contents(request)
+    return _shape_of_echo(request)
+
+
+def _shape_of_contents(request: ReadRequest | ReadWriteRegisters) -> Shape:
+    """Replies that carry what was read: told apart by their length, or by what they say that they are."""
+    match request:
+        case ReadRegisters() | ReadInputRegisters():
+            return request.function, request.count
+        case ReadWriteRegisters():
+            return request.function, request.read_count
+        case ReadCoils() | ReadDiscreteInputs():
+            # By bytes: a reply with more bits of the same bytes differs only if they are not zero.
+            return request.function, bytes_of(request.count)
+        case ReportServerId():
+            return (request.function,)
+        case ReadDeviceIdentification():
+            # A stream may begin anywhere in the list, so its object number tells nothing.
+            is_one = request.access is DeviceIdAccess.INDIVIDUAL
+            return request.function, request.access, request.object_id if is_one else 0
+        case _:
+            assert_never(request)
+
+
+def _shape_of_echo(request: RegisterWrite | WriteCoil | WriteCoils | MaskWriteRegister) -> Shape:
+    """Replies that repeat their request."""
+    match request:
+        case WriteRegister() | WriteRegisters():
+            return request.function, request.address
+        case WriteCoil():
+            return request.function, request.address, int(request.is_on)
+        case WriteCoils():
+            return request.function, request.address, len(request.bits)
+        case MaskWriteRegister():
+            return request.function, request.address, request.and_mask, request.or_mask
+        case _:
+            assert_never(request)
 
 
 @define
@@ -70,28 +131,33 @@ class _UnitLine:
         span = self.waiting.get(shape)
         if span is None:
             return False
+        if span.first == self.number:
+            self._settle(shape, now_ns)
+            return True
         self._drop_older(span.first)
-        if span.first != self.number:
-            return False
-        self.answered = (shape, self.number)
-        if now_ns >= self.suspect_until_ns:
-            del self.waiting[shape]
-        return True
+        return False
 
-    def accept_exception(self, function: int, now_ns: int) -> bool:
-        """An exception of this function came; True if nothing older could have caused it.
+    def accept_refusal(self, function: int, now_ns: int) -> bool:
+        """An exception of this function came; True if it is exact.
 
-        It answers the oldest request of its function or a later one, so the oldest is gone unless replies come twice.
+        Any request of the function may have caused it. It answers the oldest of them or a later one, so the oldest is
+        gone unless replies come twice.
         """
-        spans = {shape: span for shape, span in self.waiting.items() if shape[0] == function}
-        if not spans:
+        refusal = (function | EXCEPTION_FLAG,)
+        causes = [shape for shape in self.waiting if shape[0] == function and self.is_unanswered(shape)]
+        causes += [refusal] * (refusal in self.waiting)
+        if not causes:
             return False
-        shape, oldest = min(spans.items(), key=lambda entry: entry[1].first)
+        shape = min(causes, key=lambda shape: self.waiting[shape].first)
+        oldest = self.waiting[shape]
+        if oldest.first == self.number:
+            self._settle(refusal, now_ns)
+            return True
         if now_ns >= self.suspect_until_ns:
             self._drop_older(oldest.first)
             if oldest.first == oldest.last:
                 del self.waiting[shape]
-        return oldest.first == self.number
+        return False
 
     def suspect(self, now_ns: int) -> None:
         """A reply that nobody waits for: a late one if any is due, else what was answered last comes again."""
@@ -107,6 +173,13 @@ class _UnitLine:
         """True if a request of this shape waits that was not answered, so more than a copy."""
         span = self.waiting.get(shape)
         return span is not None and (shape, span.last) != self.answered
+
+    def _settle(self, shape: Shape, now_ns: int) -> None:
+        """An exact reply: nothing may come any more but, from a unit that is suspect, this one again."""
+        self.waiting.clear()
+        self.answered = shape, self.number
+        if now_ns < self.suspect_until_ns:
+            self.waiting[shape] = _Span(self.number, self.number)
 
     def _drop_older(self, number: int) -> None:
         """Replies come in order: what was asked before `number` is gone."""
@@ -145,9 +218,9 @@ class Fence:
         if reply is None or not request.unit:
             return result
         if isinstance(reply, ExceptionReply):
-            is_exact = line.accept_exception(shape[0], result.ended_ns)
+            is_exact = line.accept_refusal(shape[0], result.ended_ns)
         else:
-            is_exact = line.accept(shape, result.ended_ns) or not isinstance(request, ReadRegisters)
+            is_exact = line.accept(shape, result.ended_ns) or not isinstance(request, ReadRequest | ReadWriteRegisters)
         return result if is_exact else evolve(result, reply=None, failure=Failure.FENCED)
 
     def unexpected(self, octets: bytes, now_ns: int) -> None:

@@ -77,6 +77,8 @@ class ModuleLink:
             case Failure.SILENT:
                 self.timeouts += 1
                 self.problem = f"no reply from {self.name}: check power, A/B wiring, address switch"
+            case Failure.FENCED:
+                self.problem = f"late or repeated replies from {self.name}: check its load, and for two of one address"
             case _:
                 return
         self.failures += 1

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from oht50d.core.actuators import Actuators, Drive
 from oht50d.core.safety_config import DriveMode
-from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister, WriteRegisters
+from oht50d.model.bus import BusRequest, ReadRegisters, ReadRequest, RegisterWrite, WriteRegister, WriteRegisters
 from oht50d.model.motion import MotionDemand, Permit
 from oht50d.model.registers import ModuleMap
 
@@ -43,8 +43,11 @@ class MotionGate:
 
     def classify(self, request: BusRequest) -> FrameClass:
         """What the request is; anything that is not proven harmless is MOTION."""
-        if isinstance(request, ReadRegisters):
+        if isinstance(request, ReadRequest):
             return FrameClass.READ
+        if not isinstance(request, RegisterWrite):
+            # Coils, masked and combined writes: no map says what they touch.
+            return FrameClass.MOTION
         if request in self._stop_frames:
             return FrameClass.STOP
         if self._is_timeout_set_up(request):
@@ -55,6 +58,8 @@ class MotionGate:
         """True if the request may be encoded now."""
         if isinstance(request, ReadRegisters) or self.classify(request) is not FrameClass.MOTION:
             return True
+        if not isinstance(request, RegisterWrite):
+            return False
         return permit is not None and permit.is_valid(now_ns) and self._is_within(request, permit)
 
     def demand_words(self, demand: MotionDemand, permit: Permit) -> tuple[int, int]:
@@ -68,7 +73,7 @@ class MotionGate:
     def drive_mode(self) -> DriveMode:
         return self._mode
 
-    def _touches_motion(self, request: WriteRegister | WriteRegisters) -> bool:
+    def _touches_motion(self, request: RegisterWrite) -> bool:
         module = self._maps.get(request.unit)
         if request.unit == BROADCAST or module is None:
             return True
@@ -79,7 +84,7 @@ class MotionGate:
                 return True
         return False
 
-    def _is_timeout_set_up(self, request: WriteRegister | WriteRegisters) -> bool:
+    def _is_timeout_set_up(self, request: RegisterWrite) -> bool:
         return (
             isinstance(request, WriteRegister)
             and self._actuators.timeout_register is not None
@@ -87,14 +92,14 @@ class MotionGate:
             and 0 < request.word <= 200
         )
 
-    def _is_within(self, request: WriteRegister | WriteRegisters, permit: Permit) -> bool:
+    def _is_within(self, request: RegisterWrite, permit: Permit) -> bool:
         """A motion frame must be one of the few shapes that motion is made of, inside the permit."""
         brake = self._actuators.brake.release()
         if brake is not None and request == brake:
             return True
         return any(self._is_drive_frame(request, drive, permit) for drive in self._actuators.drives)
 
-    def _is_drive_frame(self, request: WriteRegister | WriteRegisters, drive: Drive, permit: Permit) -> bool:
+    def _is_drive_frame(self, request: RegisterWrite, drive: Drive, permit: Permit) -> bool:
         if request.unit != drive.unit:
             return False
         if isinstance(request, WriteRegister):

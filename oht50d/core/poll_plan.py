@@ -103,19 +103,21 @@ def plan_utilisation(
 class _Entry:
     """One block's schedule: due one period after `released_ns`, or at `due_ns` as it stands while `is_forced`."""
 
-    __slots__ = ("block", "due_ns", "is_forced", "period_ns", "rank", "released_ns", "unit")
+    __slots__ = ("block", "due_ns", "half_ns", "is_forced", "period_ns", "rank", "released_ns", "unit")
 
     def __init__(self, block: RegisterBlock) -> None:
         self.block = block
         self.unit = block.unit
         self.rank = _RANKS[block.poll]
         self.period_ns = RATES[block.poll].rest.ns
+        self.half_ns = self.period_ns // 2
         self.released_ns = 0
         self.due_ns = 0
         self.is_forced = True
 
     def set_period(self, period_ns: int) -> None:
         self.period_ns = period_ns
+        self.half_ns = period_ns // 2
         if not self.is_forced:
             self.due_ns = self.released_ns + period_ns
 
@@ -135,6 +137,8 @@ class PollPlan:
 
     def __init__(self, blocks: Iterable[RegisterBlock]) -> None:
         self._entries = [_Entry(block) for block in blocks]
+        self._by_rank = sorted(self._entries, key=lambda entry: entry.rank)
+        self._vital = [entry for entry in self._entries if entry.block.poll in VITAL]
         self._by_block = {id(entry.block): entry for entry in self._entries}
         self._is_moving = False
 
@@ -151,16 +155,18 @@ class PollPlan:
         safety class: of equal deadlines the more critical class wins, then the one that has waited longest.
         """
         self._adopt(is_moving)
-        best: RegisterBlock | None = None
-        best_key = (0, 0, 0)
-        for entry in self._entries:
+        best: _Entry | None = None
+        best_ns = 0
+        for entry in self._by_rank:
             due_ns = entry.due_ns
             if due_ns > now_ns or entry.unit in skip_units:
                 continue
-            key = (max(due_ns + entry.period_ns // 2, now_ns), entry.rank, due_ns)
-            if best is None or key < best_key:
-                best, best_key = entry.block, key
-        return best
+            deadline_ns = due_ns + entry.half_ns
+            deadline_ns = max(deadline_ns, now_ns)
+            is_longer_due = best is not None and entry.rank == best.rank and due_ns < best.due_ns
+            if best is None or deadline_ns < best_ns or (deadline_ns == best_ns and is_longer_due):
+                best, best_ns = entry, deadline_ns
+        return None if best is None else best.block
 
     def next_overdue(
         self,
@@ -177,11 +183,9 @@ class PollPlan:
         self._adopt(is_moving)
         worst: RegisterBlock | None = None
         worst_ns = now_ns
-        for entry in self._entries:
-            if entry.block.poll not in VITAL or entry.unit in skip_units or only not in (None, entry.block.poll):
-                continue
-            deadline_ns = entry.due_ns + entry.period_ns // 2
-            if deadline_ns < worst_ns:
+        for entry in self._vital:
+            deadline_ns = entry.due_ns + entry.half_ns
+            if deadline_ns < worst_ns and entry.unit not in skip_units and only in (None, entry.block.poll):
                 worst, worst_ns = entry.block, deadline_ns
         return worst
 

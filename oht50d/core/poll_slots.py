@@ -36,33 +36,43 @@ class PollSlots:
         self._on_identified = on_identified
         blocks = [block for module in maps for block in plan_blocks(module)]
         self._plan = PollPlan(blocks)
+        self._is_moving = False
+        self._skipped: frozenset[int] = frozenset()
+        self._due: RegisterBlock | None = None
         self._identity_blocks = {b.unit: b for b in blocks if any(s.role == IDENTITY_ROLE for s in b.specs)}
         for block in self._identity_blocks.values():
             fence.probe_with(read_of(block))
 
-    # -- slots by rank
+    # -- slots by rank; all of them speak of the moment of the last `look`
+
+    def look(self, now_ns: int, *, is_moving: bool) -> None:
+        """Who can be asked now and which block is due: worked out once a turn."""
+        self._is_moving = is_moving
+        away = [u for u, link in self._links.items() if not link.is_identified or now_ns < link.resume_ns]
+        self._skipped = frozenset(away)
+        self._due = self._plan.next_block(now_ns, is_moving=is_moving, skip_units=self._skipped)
 
     def late_safety(self, now_ns: int) -> Slot | None:
         """The safety block past its deadline: repeats of a stop that nobody answers must not starve it."""
-        block = self._plan.next_overdue(now_ns, is_moving=True, skip_units=self._skipped(now_ns), only=PollClass.SAFETY)
+        block = self._plan.next_overdue(now_ns, is_moving=True, skip_units=self._skipped, only=PollClass.SAFETY)
         return None if block is None else self._polled(block, now_ns)
 
-    def urgent(self, now_ns: int, *, is_moving: bool) -> Slot | None:
+    def urgent(self, now_ns: int) -> Slot | None:
         """The safety block when it is due; motor and position when they are past their deadline.
 
         One that looks like the exchange just made waits for another frame in between.
         """
-        block = self._due_block(now_ns, is_moving=is_moving)
+        block = self._due
         if block is None or block.poll is not PollClass.SAFETY:
-            skipped = self._skipped(now_ns)
-            block = self._plan.next_overdue(now_ns, is_moving=is_moving, skip_units=skipped)
+            block = self._overdue_block(now_ns, self._skipped)
             if block is not None and self._fence.follows_itself(read_of(block), now_ns):
-                skipped |= {block.unit}
-                block = self._plan.next_overdue(now_ns, is_moving=is_moving, skip_units=skipped)
+                block = self._overdue_block(now_ns, self._skipped | {block.unit})
         return None if block is None else self._polled(block, now_ns)
 
     def identify(self, now_ns: int) -> Slot | None:
         """Modules that have not proved who they are; the safety module first."""
+        if not self._skipped:
+            return None
         waiting = [
             link for link in self._links.values() if not link.is_identified and not link.is_paused(now_ns)
         ]  # fmt: skip
@@ -73,20 +83,22 @@ class PollSlots:
                 return self._read_slot(block, Purpose.IDENTIFY, now_ns, self._times.probe_ns)
         return None
 
-    def due(self, now_ns: int, *, is_moving: bool) -> Slot | None:
+    def due(self, now_ns: int) -> Slot | None:
         """What is due; a block that looks like the exchange just made lets another module go first."""
-        block = self._due_block(now_ns, is_moving=is_moving)
+        block = self._due
         if block is not None and self._fence.follows_itself(read_of(block), now_ns):
-            block = self._due_block(now_ns, is_moving=is_moving, but_not=block.unit) or block
+            others = self._skipped | {block.unit}
+            block = self._plan.next_block(now_ns, is_moving=self._is_moving, skip_units=others) or block
         return None if block is None else self._polled(block, now_ns)
 
-    def is_due(self, now_ns: int, *, is_moving: bool) -> bool:
+    @property
+    def is_due(self) -> bool:
         """True if a poll waits for the wire."""
-        return self._due_block(now_ns, is_moving=is_moving) is not None
+        return self._due is not None
 
-    def next_due_ns(self, now_ns: int, *, is_moving: bool) -> int | None:
+    def next_due_ns(self, now_ns: int) -> int | None:
         """When the next poll becomes due, or the next module's pause is over."""
-        due_ns = self._plan.next_due_ns(is_moving=is_moving, skip_units=self._skipped(now_ns))
+        due_ns = self._plan.next_due_ns(is_moving=self._is_moving, skip_units=self._skipped)
         paused = [link.resume_ns for link in self._links.values() if link.is_paused(now_ns)]
         return min([due_ns, *paused] if due_ns is not None else paused, default=None)
 
@@ -116,13 +128,8 @@ class PollSlots:
 
     # -- helpers
 
-    def _due_block(self, now_ns: int, *, is_moving: bool, but_not: int = 0) -> RegisterBlock | None:
-        return self._plan.next_block(now_ns, is_moving=is_moving, skip_units=self._skipped(now_ns) | {but_not})
-
-    def _skipped(self, now_ns: int) -> frozenset[int]:
-        return frozenset(
-            unit for unit, link in self._links.items() if not link.is_identified or link.is_paused(now_ns)
-        )  # fmt: skip
+    def _overdue_block(self, now_ns: int, skip_units: frozenset[int]) -> RegisterBlock | None:
+        return self._plan.next_overdue(now_ns, is_moving=self._is_moving, skip_units=skip_units)
 
     def _polled(self, block: RegisterBlock, now_ns: int) -> Slot:
         timeout_ns = self._times.safety_ns if block.kind is ModuleKind.SAFETY else self._times.other_ns

@@ -43,9 +43,13 @@ class SlotFence:
         self._fence.sent(slot.request)
         return slot
 
-    def attributed(self, result: ExchangeResult) -> ExchangeResult:
-        """The outcome of the slot that was sent last, `FENCED` if its reply may belong to an older request."""
-        return self._fence.attributed(result)
+    def attributed(self, slot: Slot, result: ExchangeResult) -> ExchangeResult:
+        """The outcome of the slot that was sent last, `FENCED` if its reply may belong to an older request.
+
+        Whichever of its repeats a probe's answer belongs to, its unit is there again: that answer is told as it is.
+        """
+        attributed = self._fence.attributed(result)
+        return result if slot.purpose is Purpose.FENCE and result.is_valid else attributed
 
     def unexpected(self, octets: bytes, now_ns: int) -> None:
         """Bytes came that nobody waits for: a reply that is late or comes twice."""

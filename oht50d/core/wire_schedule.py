@@ -153,23 +153,23 @@ class WireSchedule:
         if not self._is_open:
             return Idle(now_ns + PAUSE_NS)
         self._watch_permit(now_ns)
-        self.sequencer.observe(self._feedback(now_ns), now_ns)
+        if self.sequencer.is_active:
+            self.sequencer.observe(self._feedback(now_ns), now_ns)
+        self.polls.look(now_ns, is_moving=self._is_moving)
         slot = (
-            self._stop_slot(now_ns, is_first_only=True)
-            or (self.polls.late_safety(now_ns) if self.sequencer.is_active else None)
-            or self._stop_slot(now_ns)
-            or self.polls.urgent(now_ns, is_moving=self._is_moving)
+            (self._stop_or_safety_slot(now_ns) if self.sequencer.is_active else None)
+            or self.polls.urgent(now_ns)
             or self.polls.identify(now_ns)
             or self._motion_slot(now_ns)
             or self._set_up_slot(now_ns)
             or self._outside_slot(now_ns)
-            or self.polls.due(now_ns, is_moving=self._is_moving)
+            or self.polls.due(now_ns)
         )
         return Idle(self._next_due_ns(now_ns)) if slot is None else self._fence.sent(slot)
 
     def complete(self, slot: Slot, result: ExchangeResult) -> BlockReadings | None:
         """Take the outcome of a slot; decoded readings of an identified module are returned."""
-        result = self._fence.attributed(result)
+        result = self._fence.attributed(slot, result)
         link = self.links.get(slot.request.unit)
         if link is not None:
             link.record(result)
@@ -199,6 +199,11 @@ class WireSchedule:
         self._fence.unexpected(octets, now_ns)
 
     # -- slots by rank
+
+    def _stop_or_safety_slot(self, now_ns: int) -> Slot | None:
+        return (
+            self._stop_slot(now_ns, is_first_only=True) or self.polls.late_safety(now_ns) or self._stop_slot(now_ns)
+        )  # fmt: skip
 
     def _stop_slot(self, now_ns: int, *, is_first_only: bool = False) -> Slot | None:
         """Writes are exempt from the fence; a read-back that it holds up must not hold up the frames of other units."""
@@ -247,7 +252,7 @@ class WireSchedule:
         """Errands, then searches; between two of them a poll that is due gets its turn; a stop has the wire alone."""
         if self.sequencer.is_active:
             return None
-        if self._is_polls_turn and self.polls.is_due(now_ns, is_moving=self._is_moving):
+        if self._is_polls_turn and self.polls.is_due:
             return None
         for _, source in self._sources:
             wanted = source.next_slot(now_ns)
@@ -303,7 +308,7 @@ class WireSchedule:
 
     def _next_due_ns(self, now_ns: int) -> int:
         times = [
-            self.polls.next_due_ns(now_ns, is_moving=self._is_moving),
+            self.polls.next_due_ns(now_ns),
             self.sequencer.wakeup_ns(now_ns),
             now_ns + 20_000_000,
             *(source.wakeup_ns(now_ns) for _, source in self._sources),

@@ -47,7 +47,8 @@ def _record_nothing(_slot: Slot, _result: ExchangeResult) -> None:
 class FieldBus:
     """The wire. `run` holds the port until it is cancelled or the link is lost; then it may be run again.
 
-    `observe` hears every frame, `record` every exchange; both must return at once.
+    `publish` answers True if the reading must be judged before the next frame; `observe` hears every frame, `record`
+    every exchange; all must return at once.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class FieldBus:
         schedule: WireSchedule,
         timer: Timer,
         open_port: Callable[[SerialPortConfig], Awaitable[ByteLink]],
-        publish: Callable[[BlockReadings], None],
+        publish: Callable[[BlockReadings], bool],
         publish_stop: Callable[[StopReport], None],
         *,
         observe: Observe = observe_nothing,
@@ -79,6 +80,9 @@ class FieldBus:
         self._transactions = 0
         self._opening_cause = CauseCode.BOOT
         self._reported: StopReport | None = None
+        self._was_stop_active = True
+        self._is_judged_first = True
+        self._step: Slot
 
     # -- WirePort: synchronous, callable from any task of the Trio thread
 
@@ -175,27 +179,39 @@ class FieldBus:
         self._schedule.open(at_ns, Cause(self._opening_cause, at_ns, "the port was opened"))
 
     async def _serve(self, link: ByteLink) -> None:
-        schedule, line = self._schedule, self._line
         while True:
-            # Silence first: the schedule is asked when the frame is about to go and nothing is awaited after that, so
-            # that no frame outlives a stop or its permit while the line has to be quiet.
-            await line.keep_silence(link, self._is_stop_due)
+            with self._line.pending.open() as scope:
+                # A reply and the end of its time may come together: then the scope is used up, too.
+                while not scope.cancel_called:
+                    await self._turn(link)
+            if scope.cancelled_caught:
+                self._complete(self._step, self._line.give_up())
+
+    async def _turn(self, link: ByteLink) -> None:
+        """Silence, then what the schedule wants to do now."""
+        # Silence first: the schedule is asked when the frame is about to go and nothing is awaited after that, so that
+        # no frame outlives a stop or its permit while the line has to be quiet.
+        if await self._line.keep_silence(link, self._is_stop_due) or self._is_judged_first:
             # Trio runs what is ready in random order: one turn more, so that the guardian, woken by the last reply
             # before this task was, has judged it before the next frame is chosen.
             await trio.lowlevel.checkpoint()
-            step = schedule.next(now_ns())
-            self._report_stop()
-            if isinstance(step, Idle):
-                await self._idle(step.until_ns)
-                continue
-            result = await line.exchange(link, step, self._urgency(step))
-            self._transactions += 1
-            if result.is_valid:
-                self._last_valid_ns = result.ended_ns
-            self._record(step, result)
-            readings = schedule.complete(step, result)
-            if readings is not None:
-                self._publish(readings)
+        if self._is_judged_first:
+            await trio.lowlevel.checkpoint()
+        step = self._schedule.next(now_ns())
+        self._report_stop()
+        if isinstance(step, Idle):
+            await self._idle(step.until_ns)
+            return
+        self._step = step
+        self._complete(step, await self._line.exchange(link, step, self._urgency(step)))
+
+    def _complete(self, slot: Slot, result: ExchangeResult) -> None:
+        self._transactions += 1
+        if result.is_valid:
+            self._last_valid_ns = result.ended_ns
+        self._record(slot, result)
+        readings = self._schedule.complete(slot, result)
+        self._is_judged_first = readings is not None and self._publish(readings)
 
     async def _idle(self, until_ns: int) -> None:
         self._wake = trio.Event()
@@ -217,6 +233,10 @@ class FieldBus:
         self._line.pending.hurry(self._schedule.sequencer.kind)
 
     def _report_stop(self) -> None:
+        is_active = self._schedule.sequencer.is_active
+        if not is_active and not self._was_stop_active:
+            return
+        self._was_stop_active = is_active
         report = self._schedule.stop_report
         if report is not None and report != self._reported:
             self._reported = report

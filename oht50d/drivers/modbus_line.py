@@ -105,6 +105,9 @@ class ModbusLine:
         self._line_free_ns = 0
         self._is_dirty = True
         self._must_drain = False
+        self._slot: Slot
+        self._reception = _Reception()
+        self._sent_ns = self._ends_ns = 0
 
     def begin(self, at_ns: int) -> None:
         """A port was opened: nobody knows what is on the line."""
@@ -115,14 +118,17 @@ class ModbusLine:
         """Throw away what waits in the tty before the next frame: after a loop gap it may be seconds old."""
         self._must_drain = True
 
-    async def keep_silence(self, link: ByteLink, is_stop_due: Callable[[], bool]) -> None:
+    async def keep_silence(self, link: ByteLink, is_stop_due: Callable[[], bool]) -> bool:
         """Wait until the line is about to have been quiet for 3.5 characters; on a dirty line, until it *is* quiet.
 
-        Whatever came since the last reply is thrown away: it answers nothing that is about to be asked.
+        Whatever came since the last reply is thrown away: it answers nothing that is about to be asked. False if there
+        was nothing to wait for: no other task has run then.
         """
         is_clean = not (self._is_dirty or self._must_drain)
-        lead_ns = self._timer.lead_ns if is_clean else 0
-        await self._timer.wait_until_ns(self._line_free_ns + self._times.silence_ns - lead_ns)
+        begins_ns = self._line_free_ns + self._times.silence_ns - (self._timer.lead_ns if is_clean else 0)
+        has_waited = begins_ns > now_ns()
+        if has_waited:
+            await self._timer.wait_until_ns(begins_ns)
         dropped = self._drain(link)
         if dropped and is_clean:
             self.unexpected_bytes += len(dropped)
@@ -134,7 +140,9 @@ class ModbusLine:
             self._line_free_ns = now_ns()
             await self._timer.wait_until_ns(self._line_free_ns + self._times.silence_ns)
             dropped = self._drain(link)
+            has_waited = True
         self._must_drain = False
+        return has_waited
 
     def _drain(self, link: ByteLink) -> bytes:
         dropped = link.drain_input()
@@ -143,35 +151,66 @@ class ModbusLine:
         return dropped
 
     async def exchange(self, link: ByteLink, slot: Slot, urgency: Urgency) -> ExchangeResult:
-        """One frame out, one reply in, or the reason why not. The line is marked dirty if anything is left open."""
-        request, framing, character_ns = slot.request, self._framing, self._times.character_ns
+        """One frame out, one reply in. Runs inside `pending.open()`: if that scope ends because no reply has come, the
+        outcome is that of `give_up`. The line is marked dirty if anything is left open."""
+        self._slot, self._reception = slot, _Reception()
+        sent_ns = self._sent_ns = await self._send(link, slot, urgency)
+        reception = self._reception
+        self.pending.begin()
+        try:
+            await self._collect(link, slot.request, reception)
+        finally:
+            self.pending.end()
+        ended_ns = self._line_free_ns
+        if reception.reply is None or ended_ns - self.pending.deadline_ns > GAP_LIMIT_NS:
+            return self._failed()
+        self._is_dirty = False
+        self._line_free_ns = max(ended_ns, self._ends_ns)
+        self._observe(ended_ns, Way.RECEIVED, reception.octets, reception.verdict(), slot.purpose)
+        return ExchangeResult(slot.request, reception.reply, None, sent_ns, ended_ns)
+
+    def give_up(self) -> ExchangeResult:
+        """The outcome of the exchange whose reply has not come in time."""
+        if self.pending.is_shortened:
+            self._reception.failure = Failure.ABANDONED
+        return self._failed()
+
+    def _failed(self) -> ExchangeResult:
+        slot, reception, ended_ns = self._slot, self._reception, now_ns()
+        note = _NOTES[reception.failure]
+        if reception.reply is not None:
+            # Seen this late, its age is unknown: this process was not running for a while.
+            reception.failure, note = Failure.SILENT, Note.STALE
+        self._line_free_ns = max(ended_ns, self._ends_ns)
+        self._observe(ended_ns, Way.RECEIVED, reception.octets, note, slot.purpose)
+        return ExchangeResult(slot.request, None, reception.failure, self._sent_ns, ended_ns)
+
+    async def _send(self, link: ByteLink, slot: Slot, urgency: Urgency) -> int:
+        """When the frame went out."""
+        request, framing, times = slot.request, self._framing, self._times
         adu = framing.encode(request)
         framing.expect(request)
-        quiet_ns = self._line_free_ns + self._times.silence_ns
+        quiet_ns = self._line_free_ns + times.silence_ns
         self._timer.hold_until_ns(quiet_ns)
         sent_ns = now_ns()
         is_early = sent_ns < quiet_ns
         self.early_frames += is_early
         self._is_dirty = True
-        ends_ns = sent_ns + len(adu) * character_ns
+        ends_ns = self._ends_ns = sent_ns + len(adu) * times.character_ns
         sent = link.send_now(adu)
         if sent < len(adu):
             await self._send_rest(link, adu[sent:], ends_ns)
         self._observe(sent_ns, Way.SENT, adu, Note.EARLY if is_early else Note.SENT, slot.purpose)
-        reply_ns = framing.reply_bytes(request) * character_ns
+        reply_ns = framing.reply_bytes(request) * times.character_ns
         self.pending.arm(
             slot,
-            earliest_ns=ends_ns + self._times.silence_ns,
-            reply_ns=reply_ns + self._times.silence_ns,
+            earliest_ns=ends_ns + times.silence_ns,
+            reply_ns=reply_ns + times.silence_ns,
             deadline_ns=ends_ns + slot.timeout_ns + reply_ns,
             kind=urgency.kind,
             permit_ends_ns=urgency.permit_ends_ns,
         )
-        result = await self._receive(link, slot, sent_ns, ends_ns + slot.timeout_ns + reply_ns, len(adu))
-        failure = result.failure
-        self._line_free_ns = max(self._line_free_ns if failure is None else now_ns(), ends_ns)
-        self._is_dirty = failure is not None
-        return result
+        return sent_ns
 
     async def _send_rest(self, link: ByteLink, octets: bytes, ends_ns: int) -> None:
         with trio.move_on_at((ends_ns + SEND_LIMIT_NS) / NS_PER_S) as sending:
@@ -180,27 +219,7 @@ class ModbusLine:
             # Whatever it holds back: closing drops it, and the next opening begins with S0.
             raise LinkLost("the port takes no more bytes", cause="lost", remedy="Check the adapter and its cable.")
 
-    async def _receive(
-        self, link: ByteLink, slot: Slot, sent_ns: int, deadline_ns: int, sent_bytes: int
-    ) -> ExchangeResult:
-        """The reply, or why there is none; runs under the scope that a stop may shorten."""
-        reception = _Reception(slot.request)
-        with self.pending.open() as scope:
-            try:
-                await self._collect(link, reception)
-            finally:
-                is_shortened = self.pending.close()
-        if scope.cancelled_caught and is_shortened:
-            reception.failure = Failure.ABANDONED
-        ended_ns = now_ns()
-        if reception.reply is not None and ended_ns - deadline_ns > GAP_LIMIT_NS:
-            # Seen this late, its age is unknown: this process was not running for a while.
-            reception.reply, reception.failure, reception.note = None, Failure.SILENT, Note.STALE
-        self._observe(ended_ns, Way.RECEIVED, reception.octets, reception.told(), slot.purpose)
-        failure = reception.failure if reception.reply is None else None
-        return ExchangeResult(slot.request, reception.reply, failure, sent_ns, ended_ns)
-
-    async def _collect(self, link: ByteLink, reception: "_Reception") -> None:
+    async def _collect(self, link: ByteLink, request: BusRequest, reception: "_Reception") -> None:
         framing, pending = self._framing, self.pending
         while reception.reply is None:
             octets = await link.receive_some()
@@ -210,16 +229,16 @@ class ModbusLine:
             except ReplyMismatch:
                 pending.note_foreign()
                 reception.failure = Failure.MISMATCH
-                await self._skip_foreign(link, reception.octets + octets)
-                reception.octets = b""
-                framing.expect(reception.request)
+                octets, reception.octets = reception.octets + octets, b""
+                await self._skip_foreign(link, octets)
+                framing.expect(request)
                 continue
             except RemoteProtocolError:
                 reception.failure = Failure.NOISE
                 reception.octets += octets
                 return
-            pending.note_begun()
             reception.octets += octets
+            pending.note_begun()
 
     async def _skip_foreign(self, link: ByteLink, octets: bytes) -> None:
         """A reply to something else, until the line is quiet again; the one that is waited for may still come (serial
@@ -246,17 +265,13 @@ MAX_FOREIGN_BYTES = 4096
 class _Reception:
     """What has come of one reply."""
 
-    __slots__ = ("failure", "note", "octets", "reply", "request")
+    __slots__ = ("failure", "octets", "reply")
 
-    def __init__(self, request: BusRequest) -> None:
-        self.request = request
+    def __init__(self) -> None:
         self.octets = b""
         self.reply: BusReply | None = None
         self.failure = Failure.SILENT
-        self.note: Note | None = None
 
-    def told(self) -> Note:
-        """What the trace says about it."""
-        if self.reply is not None:
-            return Note.EXCEPTION if isinstance(self.reply, ExceptionReply) else Note.VALID
-        return self.note or _NOTES[self.failure]
+    def verdict(self) -> Note:
+        """What the trace says about a reply."""
+        return Note.EXCEPTION if isinstance(self.reply, ExceptionReply) else Note.VALID

@@ -4,6 +4,8 @@ A stop, or a permit that runs out, shortens the wait (SAFETY.md, Stopping): a re
 earliest time is not waited for, one that has begun gets the time of its characters.
 """
 
+import math
+
 import trio
 
 from oht50d.clock import NS_PER_S, now_ns
@@ -15,17 +17,29 @@ BEGIN_LIMIT_NS = 10_000_000
 
 
 class PendingReply:
-    """`arm` before the frame goes out, `open` while the reply is waited for, `close` after that."""
+    """`arm` before the frame goes out; then the reply is waited for between `begin` and `end`.
+
+    One scope serves exchange after exchange, because making one costs as much as the exchange itself: its deadline is
+    set only while a reply is waited for, and when it has passed the scope is used up.
+    """
 
     def __init__(self) -> None:
-        self._scope: trio.CancelScope | None = None
+        self._scope = trio.CancelScope()
+        self._is_waiting = False
         self._deadline_ns = 0
+        self._ends_ns = 0
         self._begins_ns = 0
         self._rest_ns = 0
         self._has_begun = False
         self._may_be_abandoned = False
         self._kind: StopKind | None = None
         self._permit_ends_ns: int | None = None
+
+    def open(self) -> trio.CancelScope:
+        """The scope of the exchanges to come; it ends when a reply does not come in time."""
+        self._scope = trio.CancelScope()
+        self._is_waiting = False
+        return self._scope
 
     def arm(
         self,
@@ -43,22 +57,32 @@ class PendingReply:
         """
         self._begins_ns = earliest_ns + BEGIN_LIMIT_NS
         self._rest_ns = reply_ns + BEGIN_LIMIT_NS
-        self._deadline_ns = deadline_ns
+        self._deadline_ns = self._ends_ns = deadline_ns
         self._has_begun = False
         self._may_be_abandoned = slot.may_be_abandoned
         self._kind = kind
         self._permit_ends_ns = permit_ends_ns if slot.may_be_abandoned else None
 
-    def open(self) -> trio.CancelScope:
-        """The scope to wait in."""
-        scope = self._scope = trio.CancelScope(deadline=self._deadline_ns / NS_PER_S)
-        self._bound_by_permit()
-        return scope
+    @property
+    def deadline_ns(self) -> int:
+        """When the reply has to be there, if no stop shortens the wait."""
+        return self._deadline_ns
 
-    def close(self) -> bool:
-        """Nothing is waited for any more; True if a stop had shortened the wait."""
-        scope, self._scope = self._scope, None
-        return scope is not None and scope.deadline < self._deadline_ns / NS_PER_S
+    @property
+    def is_shortened(self) -> bool:
+        """True if a stop, or a permit that runs out, has shortened the wait."""
+        return self._ends_ns < self._deadline_ns
+
+    def begin(self) -> None:
+        """The wait begins."""
+        self._is_waiting = True
+        self._end_at(self._ends_ns)
+        self._bound_by_permit()
+
+    def end(self) -> None:
+        """Nothing is waited for any more."""
+        self._is_waiting = False
+        self._scope.deadline = math.inf
 
     def note_begun(self) -> None:
         """The reply has begun: a permit that runs out gives it the time of its characters."""
@@ -79,16 +103,20 @@ class PendingReply:
     def hurry(self, kind: StopKind | None) -> None:
         """A stop of this kind wants the wire."""
         is_harder = self._kind is not None and kind is not None and kind > self._kind
-        if self._scope is not None and (self._may_be_abandoned or is_harder):
+        if self._is_waiting and (self._may_be_abandoned or is_harder):
             at_ns = now_ns()
             ends_ns = at_ns + self._rest_ns if self._has_begun else max(self._begins_ns, at_ns)
-            self._scope.deadline = min(self._scope.deadline, ends_ns / NS_PER_S)
+            self._end_at(min(self._ends_ns, ends_ns))
 
     def _bound_by_permit(self) -> None:
         """When the permit runs out the bus owner stops by itself, and waits no longer than for any other stop."""
-        if self._scope is None or self._permit_ends_ns is None:
+        if not self._is_waiting or self._permit_ends_ns is None:
             return
         ends_ns = max(self._permit_ends_ns, self._begins_ns)
         if self._has_begun:
             ends_ns = max(self._permit_ends_ns, now_ns()) + self._rest_ns
-        self._scope.deadline = min(self._deadline_ns, ends_ns) / NS_PER_S
+        self._end_at(min(self._deadline_ns, ends_ns))
+
+    def _end_at(self, ends_ns: int) -> None:
+        self._ends_ns = ends_ns
+        self._scope.deadline = ends_ns / NS_PER_S

@@ -97,12 +97,17 @@ class SerialLink:
     async def receive_some(self, max_bytes: int = DEFAULT_RECEIVE_BYTES) -> bytes:
         """At least one byte. Raises LinkLost for an empty read, EIO or ENXIO. A cancellation loses no byte."""
         try:
-            octets = await self._stream.receive_some(max_bytes)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            while True:
+                # The wait is the checkpoint: `FdStream.receive_some` would turn the loop once more for every reply.
+                await trio.lowlevel.wait_readable(self._stream.fileno())
+                with suppress(BlockingIOError):
+                    octets = os.read(self._stream.fileno(), max_bytes)
+                    break
+        except (OSError, trio.ClosedResourceError) as error:
             raise self._lost() from error
         if not octets:
             raise self._lost()
-        return bytes(octets)
+        return octets
 
     def drain_input(self) -> bytes:
         """Take what has arrived and answers nothing; bounded, the rest is flushed unseen.

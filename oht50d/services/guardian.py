@@ -70,11 +70,13 @@ class Guardian:
 
     # -- inputs
 
-    def accept_block(self, readings: BlockReadings) -> None:
-        """A decoded reply; roles that can stop the robot wake the step at once."""
+    def accept_block(self, readings: BlockReadings) -> bool:
+        """A decoded reply; True for roles that can stop the robot: they wake the step at once."""
         roles = self._state.apply_block(readings)
-        if not URGENT_ROLES.isdisjoint(roles):
+        is_urgent = not URGENT_ROLES.isdisjoint(roles)
+        if is_urgent:
             self._wake.set()
+        return is_urgent
 
     def accept_sectors(self, reports: Sequence[SectorReport]) -> None:
         """What the LiDAR has just seen; judged at once."""

@@ -28,6 +28,8 @@ _SERIAL_BASE = 0x0050_1000
 _FIRMWARE = 0x0102
 _HARDWARE = 0x0200
 _BUILD_DATE = 20_251_103
+FIRST_COMMON = 0x00F8
+"""From here on every module has the same registers (DOMAIN 3: identity at 0x00F8, 0x0100, 0x0104)."""
 
 
 @define
@@ -185,11 +187,31 @@ def build_module(
     binders[module_map.kind]()
     if module_map.kind is ModuleKind.SAFETY:
         binder.bind_relays(_brake_relay(module_map))
-    module = SlaveModule(
-        map=module_map, sources=_by_address(module_map, binder.sources), sinks=_by_address(module_map, binder.sinks)
+    return SlaveModule(
+        map=module_map,
+        sources=_by_address(module_map, binder.sources),
+        sinks=_by_address(module_map, binder.sinks),
+        defaults=dict(_power_up(module_map)),
     )
-    module.image.update(_power_up(module_map))
-    return module
+
+
+def build_spare(
+    neighbour: ModuleMap, *, address: int, type_code: int, tag: str | None = None, serial: int | None = None
+) -> SlaveModule:
+    """A module that nothing is bound to: it has the registers from FIRST_COMMON on, as every module has."""
+    known = tag or _TAGS.get(type_code, "SPAR")
+    common = tuple(spec for spec in neighbour.registers if spec.address >= FIRST_COMMON)
+    pairs = tuple(pair for pair in neighbour.pairs if pair.low >= FIRST_COMMON)
+    module_map = ModuleMap(
+        kind=ModuleKind.POWER, title=known, tag=known, type_code=type_code, address=address, is_mandatory=False,
+        is_actuator=False, registers=common, pairs=pairs,
+    )  # fmt: skip
+    spare = SlaveModule(map=module_map, sources={}, sinks={}, defaults=dict(_power_up(module_map)))
+    spare.become(serial=serial)
+    return spare
+
+
+_TAGS: Mapping[int, str] = {6: "LIFT", 7: "DOOR", 8: "SAFX", 9: "RFID", 10: "CAME", 11: "ENVI"}
 
 
 def _brake_relay(module_map: ModuleMap) -> int:

@@ -1,54 +1,36 @@
-"""The RS485 line of the simulated robot: one pty, the modules on it, character times, faults (the object owns all).
+"""The RS485 line of the simulated robot: who hears a frame, who answers, and what faults do to it (owns modules, wire).
 
-A pty is instant, so time is accounted: a request ends `characters` after it arrived or after the line became free; the
-module answers t3.5 and its turnaround later; the reply is delivered when its last byte would have been. That is the
-model of PERFORMANCE.md (RS485). The plant sees a request t3.5 after its end, when a device knows that it is whole.
-Source of the times: MODBUS over Serial Line V1.02, section 2.5.1.1.
+A module answers t3.5 and its turnaround after the end of a request; that is the model of PERFORMANCE.md (RS485). The
+plant sees a request t3.5 after its end, when a device knows that it is whole. The line itself is `wire.py`.
 """
 
-import heapq
+import random
 import time
 from collections.abc import Callable, Iterable
 
-from attrs import evolve, frozen
+from attrs import evolve
 
-from oht50d.codec.rtu import (
-    MalformedFrame,
-    ModbusServer,
-    ServerFrame,
-    character_ns,
-    encode_reply,
-    encode_request,
-    silence_ns,
-)
-from oht50d.model.bus import BusReply, ExceptionReply, ReadRegisters
+from oht50d.codec.rtu import MalformedFrame, ModbusServer, ServerFrame, encode_reply, encode_request
+from oht50d.model.bus import BusReply, ExceptionReply, ReadRegisters, RegisterWrite
 from oht50d.model.registers import ModuleKind
 from oht50d.sim.alarm import Alarm
-from oht50d.sim.faults import FaultBoard, FaultKind
-from oht50d.sim.modbus_slaves import SlaveModule
+from oht50d.sim.fault_kinds import FaultKind
+from oht50d.sim.faults import FaultBoard
+from oht50d.sim.line_noise import LineNoise
+from oht50d.sim.line_settings import LineSettings
+from oht50d.sim.modbus_slaves import SERVED_FUNCTIONS, SlaveModule
 from oht50d.sim.plant import Plant
 from oht50d.sim.pseudo_terminal import PseudoTerminal
+from oht50d.sim.reply_faults import Drawn, ReplyFaults, encode_refusal, twin_of
 from oht50d.sim.scenario import BusSettings
-from oht50d.sim.trace import Counters, Trace
+from oht50d.sim.wire import COLLISION, EARLY_WAKE_NS, ECHO, FOREIGN_REPLY, FOREIGN_REQUEST, Emission, Wire
 
 MAX_BACKLOG_NS = 300_000_000
-MAX_PENDING = 64
 HALF_FRAME_NS = 20_000_000
-EARLY_WAKE_NS = 150_000
+MAX_MODULES = 32
 BROADCAST = 0
-MAX_UNIT = 247
-
-
-@frozen(order=True)
-class _Delivery:
-    """Bytes that are due on the wire; ordered by time, then by arrival."""
-
-    due_ns: int
-    number: int
-    unit: int
-    octets: bytes
-    note: str
-    is_last: bool
+LINE_SETTING = "line_setting"
+_DEAF = (FaultKind.SILENCE, FaultKind.POWER_CYCLE, FaultKind.SWAP)
 
 
 class BusLine:
@@ -66,20 +48,19 @@ class BusLine:
     ) -> None:
         self.terminal = terminal
         self.modules = {module.map.address: module for module in modules}
-        self.counters = Counters()
-        self.trace = Trace()
-        self._settings = settings
+        self.default_turnaround_ns = settings.turnaround.ns
+        self._default_line = LineSettings(settings.baud)
+        chance = random.Random(faults.random.random())
+        self.wire = Wire(terminal, self._default_line, settings.pieces, chance)
+        self.counters = self.wire.counters
+        self.trace = self.wire.trace
+        self._replies = ReplyFaults(self.wire, chance)
+        self._noise = LineNoise(faults, self.wire, chance)
         self._plant = plant
         self._faults = faults
         self._settle = settle
-        self._server = ModbusServer()
-        self._character_ns = character_ns(settings.baud)
-        self._silence_ns = silence_ns(settings.baud)
-        self._pending: list[_Delivery] = []
-        self._number = 0
-        self._line_free_ns = 0
+        self._server = ModbusServer(SERVED_FUNCTIONS)
         self._last_arrival_ns = 0
-        self._last_delivery_ns = 0
         self._alarm: Alarm | None = None
         for unit in self.modules:
             self.counters.module(unit)
@@ -90,83 +71,205 @@ class BusLine:
             self.receive(await self.terminal.receive(), time.monotonic_ns())
 
     async def run_deliveries(self) -> None:
-        """Deliver replies when they are due until cancelled; what is pending then is delivered by the next run."""
+        """Hand over what is due until cancelled; what is pending then is handed over by the next run."""
         with Alarm() as alarm:
             self._alarm = alarm
             alarm.set(time.monotonic_ns())
             while True:
                 await alarm.wait()
-                while self._pending and self._pending[0].due_ns - time.monotonic_ns() <= EARLY_WAKE_NS:
-                    self._hand_over(heapq.heappop(self._pending))
-                if self._pending:
-                    alarm.set(self._pending[0].due_ns - EARLY_WAKE_NS)
+                self._make_noise(time.monotonic_ns())
+                self.wire.hand_over_due()
+                self._arm()
 
-    def hang_up(self) -> None:
+    def _arm(self) -> None:
+        """Ring shortly before the next bytes are due."""
+        due_ns = [found for found in (self.wire.next_ns, self._noise.next_ns) if found is not None]
+        if due_ns and self._alarm is not None:
+            self._alarm.set(min(due_ns) - EARLY_WAKE_NS)
+
+    # -- modules come and go
+
+    def add(self, module: SlaveModule) -> None:
+        """One more module; raises ValueError for an address that is taken, or beyond MAX_MODULES."""
+        unit = module.map.address
+        if unit in self.modules:
+            raise ValueError(f"address {unit} is taken")
+        if len(self.modules) >= MAX_MODULES:
+            raise ValueError(f"at most {MAX_MODULES} modules")
+        self.modules[unit] = module
+        self.counters.module(unit)
+
+    def remove(self, unit: int) -> None:
+        """Unplug a module for good; raises ValueError if there is none."""
+        if self.modules.pop(unit, None) is None:
+            raise ValueError(f"no module at address {unit}")
+
+    def module(self, unit: int) -> SlaveModule:
+        """The module at an address; raises ValueError if there is none."""
+        if unit not in self.modules:
+            raise ValueError(f"no module at address {unit}")
+        return self.modules[unit]
+
+    def settings_of(self, module: SlaveModule) -> LineSettings:
+        """Speed and parity that the module understands."""
+        return module.line or self._default_line
+
+    def turnaround_ns_of(self, module: SlaveModule) -> int:
+        """How long after t3.5 the module answers."""
+        return self.default_turnaround_ns if module.turnaround_ns is None else module.turnaround_ns
+
+    # -- faults of the line
+
+    def hang_up(self, *, is_link_kept: bool = False) -> None:
         """The adapter is gone: what was on its way is lost."""
         self.counters.bus_hangups += 1
-        self._pending.clear()
+        self.wire.forget()
+        self._noise.reset()
         self._server.reset()
-        self.terminal.hang_up()
+        self.terminal.hang_up(is_link_kept=is_link_kept)
+
+    def apply_faults(self, now_ns: int) -> None:
+        """At an edge of a fault: what comes by itself begins, boards lose power or are replaced."""
+        for script in self._faults.begun(FaultKind.POWER_CYCLE, now_ns):
+            self._lose_power(script.module)
+        for script in self._faults.begun(FaultKind.SWAP, now_ns):
+            module = self._lose_power(script.module)
+            if module is not None:
+                module.become(serial=script.serial, firmware=script.firmware, type_code=script.type)
+        if self.terminal.is_open:
+            self._noise.begin(now_ns)
+            self._arm()
+
+    def _lose_power(self, unit: int | None) -> SlaveModule | None:
+        module = self.modules.get(unit or 0)
+        if module is not None:
+            module.power_up()
+        return module
+
+    def clear_faults(self) -> None:
+        """Whoever is busy is so no more."""
+        self._replies.reset()
+
+    def _make_noise(self, now_ns: int) -> None:
+        for emission in self._noise.advance(now_ns + EARLY_WAKE_NS, list(self.modules)):
+            if emission.way == FOREIGN_REQUEST:
+                self._carry_foreign(emission)
+            else:
+                self.wire.emit(emission)
+
+    def _carry_foreign(self, request: Emission) -> None:
+        """Another master's read, and the reply of the module that it asks."""
+        self.counters.second_master_frames += 1
+        if self.wire.cut_request(request.begins_ns):
+            self.counters.collisions += 1
+            octets = self.wire.spoilt(request.octets)
+            self.wire.emit(evolve(request, octets=octets, notes=(*request.notes, COLLISION)))
+            return
+        self.wire.emit(request)
+        (frame,) = ModbusServer().receive_data(request.octets)
+        module = self.modules.get(request.octets[0])
+        heard_ns = request.begins_ns + len(request.octets) * self.wire.character_ns + self.wire.silence_ns
+        if module is None or isinstance(frame, MalformedFrame) or not self._hears(module, heard_ns):
+            return
+        reply = encode_reply(module.answer(frame))
+        begins_ns = heard_ns + self.turnaround_ns_of(module)
+        self.wire.emit(evolve(request, octets=reply, begins_ns=begins_ns, way=FOREIGN_REPLY))
+
+    # -- the master's frames
 
     def receive(self, octets: bytes, now_ns: int) -> None:
         """Bytes from the master that arrived at `now_ns`."""
         if now_ns - self._last_arrival_ns > HALF_FRAME_NS:
             self._server.reset()
         self._last_arrival_ns = now_ns
+        self.wire.tune()
         for frame in self._server.receive_data(octets):
             self._receive_frame(frame, now_ns)
+        self._arm()
 
     def _receive_frame(self, frame: ServerFrame, now_ns: int) -> None:
         raw = frame.raw if isinstance(frame, MalformedFrame) else encode_request(frame)
         notes = self._note_early(raw[0], now_ns)
-        if self._line_free_ns - now_ns > MAX_BACKLOG_NS or len(self._pending) >= MAX_PENDING:
+        if self.wire.backlog_ns(now_ns) > MAX_BACKLOG_NS or self.wire.is_full:
             self.counters.overrun_frames += 1
             notes.append("overrun")
         else:
-            self._line_free_ns = max(now_ns, self._line_free_ns) + len(raw) * self._character_ns
-            notes += self._serve(frame, raw, self._line_free_ns + self._silence_ns)
+            notes += self._carry(frame, raw, now_ns)
         self.trace.add(now_ns, "request", raw, ",".join(notes))
 
     def _note_early(self, unit: int, now_ns: int) -> list[str]:
-        """Early: less than t3.5 after a reply's last byte, or while a reply is on the wire."""
-        is_reply_under_way = bool(self._pending) and self._line_free_ns > now_ns
-        if not is_reply_under_way and now_ns - self._last_delivery_ns >= self._silence_ns:
+        if not self.wire.is_early(now_ns):
             return []
         self.counters.early_frames += 1
         if unit in self.modules:
             self.counters.modules[unit].early_frames += 1
         return ["early"]
 
-    def _serve(self, frame: ServerFrame, raw: bytes, heard_ns: int) -> list[str]:
-        """Carry out a frame that every device has heard at `heard_ns`; tells what was odd."""
+    def _carry(self, frame: ServerFrame, raw: bytes, now_ns: int) -> list[str]:
+        """A frame goes over the line; tells what was odd."""
+        begins_ns, ends_ns = self.wire.take_request(len(raw), now_ns)
+        heard_ns = ends_ns + self.wire.silence_ns
+        drawn = self._faults.draw(heard_ns, raw[0])
+        if FaultKind.ECHO in drawn:
+            self.counters.echoed_frames += 1
+            self.wire.emit(Emission(octets=raw, begins_ns=begins_ns, way=ECHO, notes=("echo",), holds_line=False))
+        if self.wire.is_drowned(begins_ns, ends_ns):
+            return [COLLISION]
         if isinstance(frame, MalformedFrame) and frame.exception_code is None:
             self.counters.bad_frames += 1
             return ["bad"]
         self._settle(heard_ns)
         if raw[0] == BROADCAST:
-            for listener in self.modules.values():
-                if not self._faults.first(FaultKind.SILENCE, heard_ns, listener.map.address):
+            for listener in list(self.modules.values()):
+                if self._hears(listener, heard_ns):
                     self._carry_out(listener, frame)
             return ["broadcast"]
         module = self.modules.get(raw[0])
         if module is None:
             self.counters.foreign_frames += 1
             return ["foreign"]
-        return self._answer(module, frame, raw[1], heard_ns)
+        return self._answer(module, frame, raw, drawn, heard_ns)
 
-    def _answer(self, module: SlaveModule, frame: ServerFrame, function: int, heard_ns: int) -> list[str]:
+    def _hears(self, module: SlaveModule, now_ns: int) -> bool:
+        """Whether the module takes part, for frames that are not its own request alone."""
+        is_set_alike = self.settings_of(module) == self.wire.line
+        return is_set_alike and not any(self._faults.first(kind, now_ns, module.map.address) for kind in _DEAF)
+
+    def _answer(self, module: SlaveModule, frame: ServerFrame, raw: bytes, drawn: Drawn, heard_ns: int) -> list[str]:
         unit = module.map.address
-        self.counters.modules[unit].requests += 1
-        first = self._faults.first
-        if first(FaultKind.SILENCE, heard_ns, unit):
-            return ["silence"]
-        refusal = first(FaultKind.EXCEPTION, heard_ns, unit)
-        reply = ExceptionReply(unit, function, refusal.code) if refusal else self._carry_out(module, frame)
-        if first(FaultKind.LOST_REPLY, heard_ns, unit):
-            return ["lost_reply"]
-        self.counters.modules[unit].exceptions += isinstance(reply, ExceptionReply)
-        self._queue(reply, heard_ns)
-        return []
+        count = self.counters.modules[unit]
+        if self.settings_of(module) != self.wire.line:
+            count.note_fault(LINE_SETTING)
+            return [LINE_SETTING]
+        count.requests += 1
+        count.wire_busy_ns += len(raw) * self.wire.character_ns
+        for kind in drawn:
+            if kind in _DEAF:
+                count.note_fault(kind.value)
+                return [kind.value]
+        octets, twin, notes = self._speak(module, frame, raw[1], drawn, heard_ns)
+        for kind in (FaultKind.LOST_REPLY, FaultKind.BABBLE):
+            if kind in drawn:
+                count.note_fault(kind.value)
+                return [*notes, kind.value]
+        count.exceptions += octets[1] >= 0x80
+        self._reply(module, octets, twin, drawn, heard_ns)
+        return notes
+
+    def _speak(
+        self, module: SlaveModule, frame: ServerFrame, function: int, drawn: Drawn, heard_ns: int
+    ) -> tuple[bytes, bytes, list[str]]:
+        """What the module says, what a second one at its address would say, and what is odd about the request."""
+        unit = module.map.address
+        refusal = self._replies.refuse(drawn, unit, heard_ns)
+        reply = self._carry_out(module, frame) if refusal is None or refusal.is_carried_out else None
+        if refusal is None and reply is not None:
+            twin = twin_of(reply) if FaultKind.DUPLICATE_ADDRESS in drawn else b""
+            return encode_reply(reply), twin, self._note_stuck(module, frame)
+        assert refusal is not None
+        self.counters.modules[unit].note_fault(refusal.kind.value)
+        octets = encode_refusal(unit, function, refusal.code)
+        return octets, octets, [refusal.kind.value]
 
     def _carry_out(self, module: SlaveModule, frame: ServerFrame) -> BusReply:
         unit = module.map.address
@@ -174,7 +277,7 @@ class BusLine:
             return ExceptionReply(unit, frame.raw[1] & 0x7F, frame.exception_code or 1)
         self._hold_stuck(module)
         reply = module.answer(frame)
-        if not isinstance(frame, ReadRegisters) and not isinstance(reply, ExceptionReply):
+        if isinstance(frame, RegisterWrite) and not isinstance(reply, ExceptionReply):
             self.counters.modules[unit].writes += 1
             if module.map.kind is ModuleKind.TRAVEL:
                 self._plant.touch_drives()
@@ -183,48 +286,29 @@ class BusLine:
     def _hold_stuck(self, module: SlaveModule) -> None:
         active = self._faults.active(FaultKind.STUCK_REGISTER, self._plant.now_ns, module.map.address)
         names = {script.register for script in active}
-        stuck = (spec.address for spec in module.map.registers if names and {spec.name, spec.role} & names)
-        module.hold(frozenset(stuck))
+        if names or module.stuck:
+            stuck = (spec.address for spec in module.map.registers if names and {spec.name, spec.role} & names)
+            module.hold(frozenset(stuck))
 
-    def _queue(self, reply: BusReply, heard_ns: int) -> None:
-        """Schedule a reply on the wire, as the faults want it; a delayed one does not occupy the line meanwhile."""
-        unit, notes = reply.unit, []
-        if self._faults.first(FaultKind.WRONG_UNIT, heard_ns, unit):
-            reply = evolve(reply, unit=reply.unit % MAX_UNIT + 1)
-            notes.append("wrong_unit")
-        octets = encode_reply(reply)
-        if self._faults.first(FaultKind.CRC, heard_ns, unit):
-            octets = octets[:-1] + bytes((octets[-1] ^ 0x5A,))
-            notes.append("crc")
-        begins_ns = heard_ns + self._settings.turnaround.ns
-        slow = self._faults.first(FaultKind.DELAY, heard_ns, unit)
-        if slow:
-            begins_ns += slow.delay.ns
-            notes.append("delay")
-        else:
-            self._line_free_ns = begins_ns + len(octets) * self._character_ns
-        self._schedule(octets, begins_ns, unit, ",".join(notes))
+    def _note_stuck(self, module: SlaveModule, frame: ServerFrame) -> list[str]:
+        """Told where a stuck register is read."""
+        if not module.stuck or not isinstance(frame, ReadRegisters):
+            return []
+        if module.stuck.isdisjoint(range(frame.address, frame.address + frame.count)):
+            return []
+        self.counters.modules[module.map.address].note_fault(FaultKind.STUCK_REGISTER.value)
+        return [FaultKind.STUCK_REGISTER.value]
 
-    def _schedule(self, octets: bytes, begins_ns: int, unit: int, note: str) -> None:
-        size = -(-len(octets) // self._settings.pieces)
-        for start in range(0, len(octets), size):
-            ends = min(start + size, len(octets))
-            self._number += 1
-            due_ns = begins_ns + ends * self._character_ns
-            piece = _Delivery(due_ns, self._number, unit, octets[start:ends], note, ends == len(octets))
-            heapq.heappush(self._pending, piece)
-        if self._alarm is not None:
-            self._alarm.set(self._pending[0].due_ns - EARLY_WAKE_NS)
-
-    def _hand_over(self, delivery: _Delivery) -> None:
-        """Spins for the rest of the time: a wake-up's lateness would be charged to the master's share of the wire."""
-        while (now_ns := time.monotonic_ns()) < delivery.due_ns:
-            pass
-        self._last_delivery_ns = now_ns
-        self._line_free_ns = max(self._line_free_ns, now_ns)
-        dropped = self.terminal.send(delivery.octets)
-        self.counters.bus_bytes_dropped += dropped
-        notes = (delivery.note, "dropped" if dropped else "")
-        self.trace.add(now_ns, "reply", delivery.octets, ",".join(filter(None, notes)))
-        if delivery.is_last:
-            self.counters.modules[delivery.unit].replies += 1
+    def _reply(self, module: SlaveModule, octets: bytes, twin: bytes, drawn: Drawn, heard_ns: int) -> None:
+        """Put the reply on the line, as the faults want it."""
+        unit = module.map.address
+        slow = drawn.get(FaultKind.TURNAROUND)
+        wait_ns = self.turnaround_ns_of(module) if slow is None else self._replies.draw_ns(slow)
+        count = self.counters.modules[unit]
+        count.wire_busy_ns += self.wire.silence_ns + wait_ns + len(octets) * self.wire.character_ns
+        found = self._replies.emissions(octets, twin, unit, drawn, heard_ns + wait_ns)
+        if drawn:
+            for note in dict.fromkeys(note for emission in found for note in emission.notes):
+                count.note_fault(note)
+        for emission in found:
+            self.wire.emit(emission)

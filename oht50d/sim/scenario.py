@@ -8,7 +8,8 @@ from attrs import field, frozen
 
 from oht50d.model.errors import ConfigError
 from oht50d.model.units import Duration
-from oht50d.sim.faults import ScriptedFault
+from oht50d.sim.faults import MAX_UNIT, ScriptedFault
+from oht50d.sim.line_settings import LineSettings, Parity
 from oht50d.sim.plant import PlantParameters
 from oht50d.sim.settings import build
 from oht50d.sim.world import MAX_OBSTACLES, Obstacle, Segment, World
@@ -101,10 +102,38 @@ class BusSettings:
     pieces: int = 1
 
     def __attrs_post_init__(self) -> None:
-        if not 1200 <= self.baud <= 4_000_000:
-            raise ValueError("baud must be 1200 to 4000000")
+        LineSettings(self.baud)
         if not 1 <= self.pieces <= 8:
             raise ValueError("pieces must be 1 to 8")
+
+
+@frozen(kw_only=True)
+class ModuleSettings:
+    """One `[[module]]`: how a module of the maps is set, or, at another address and with `type`, one more module.
+
+    What is not given is as the map and `[bus]` say. A module answers only a master that has set its speed and parity.
+    """
+
+    address: int
+    type: int | None = None
+    tag: str | None = None
+    serial: int | None = None
+    firmware: int | None = None
+    turnaround: Duration | None = None
+    baud: int | None = None
+    parity: Parity | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if not 1 <= self.address <= MAX_UNIT:
+            raise ValueError(f"address must be 1 to {MAX_UNIT}")
+        for name, limit in (("type", 0xFFFF), ("firmware", 0xFFFF), ("serial", 0xFFFF_FFFF)):
+            number = getattr(self, name)
+            if number is not None and not 0 <= number <= limit:
+                raise ValueError(f"{name} must be 0 to {limit:#x}")
+        if self.tag is not None and not (self.tag.isascii() and 1 <= len(self.tag) <= 4):
+            raise ValueError("tag must be 1 to 4 ASCII letters")
+        if self.baud is not None:
+            LineSettings(self.baud)
 
 
 @frozen(kw_only=True)
@@ -137,6 +166,7 @@ class Scenario:
     bus: BusSettings = field(factory=BusSettings)
     lidar: LidarSettings = field(factory=LidarSettings)
     obstacle: tuple[ScriptedObstacle, ...] = ()
+    module: tuple[ModuleSettings, ...] = ()
     fault: tuple[ScriptedFault, ...] = ()
 
     def __attrs_post_init__(self) -> None:

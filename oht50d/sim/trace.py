@@ -11,13 +11,18 @@ from typing import TextIO
 from attrs import define, field, frozen
 
 TRACE_FRAMES = 20_000
+TRACE_LIMIT = 2_000
+"""How many frames one answer carries at most."""
 LATE_NS = 20_000_000
 MAX_TRACE_FILE_BYTES = 256 * 1024 * 1024
 
 
 @frozen
 class TracedFrame:
-    """One frame: `way` is request or reply as seen on the wire; `note` says what was odd about it."""
+    """One frame as the master's adapter sees it; `note` says what was odd about it.
+
+    `way` is request or reply, echo, noise, foreign_request or foreign_reply.
+    """
 
     number: int
     monotonic_ns: int
@@ -72,20 +77,30 @@ class Trace:
 
 @define
 class ModuleCount:
-    """Of one bus address: requests understood, replies written, refusals among them."""
+    """Of one bus address: requests understood, replies written, refusals among them.
+
+    `wire_busy_ns` is the line's time: characters of requests and replies, and the wait between the two where a reply
+    came. `faults` counts by kind what went wrong on purpose.
+    """
 
     requests: int = 0
     replies: int = 0
     exceptions: int = 0
     writes: int = 0
     early_frames: int = 0
+    wire_busy_ns: int = 0
+    faults: dict[str, int] = field(factory=dict)
+
+    def note_fault(self, kind: str) -> None:
+        self.faults[kind] = self.faults.get(kind, 0) + 1
 
 
 @define
 class Counters:
     """Of the whole robot. An early frame came less than t3.5 after the last byte of a reply was delivered.
 
-    `late_ms` is the sum of all wake-ups that came LATE_NS or more too late.
+    `foreign_frames` went to an address that nobody has. `late_ms` is the sum of all wake-ups that came LATE_NS or more
+    too late.
     """
 
     modules: dict[int, ModuleCount] = field(factory=dict)
@@ -93,6 +108,10 @@ class Counters:
     bad_frames: int = 0
     foreign_frames: int = 0
     overrun_frames: int = 0
+    echoed_frames: int = 0
+    noise_bytes: int = 0
+    second_master_frames: int = 0
+    collisions: int = 0
     bus_bytes_dropped: int = 0
     bus_hangups: int = 0
     lidar_bytes: int = 0

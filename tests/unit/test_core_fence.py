@@ -264,10 +264,20 @@ def test_for_a_minute_no_shape_follows_itself() -> None:
     assert fence.is_free(OTHER)
 
 
-def test_a_refusal_that_may_come_twice_frees_nothing() -> None:
+def test_a_refusal_is_no_copy_of_an_answer() -> None:
     fence = twice()
-    assert ask(fence, OTHER, refused(OTHER)).failure is Failure.FENCED
+    assert ask(fence, OTHER, refused(OTHER)).reply == refused(OTHER)
+    assert fence.is_free(ASKED)
+
+
+def test_a_refusal_that_may_come_twice_is_nobodys_and_frees_nothing() -> None:
+    fence = twice()
+    ask(fence, OTHER, refused(OTHER))
+    for _ in range(2):
+        assert ask(fence, ASKED, refused(ASKED)).failure is Failure.FENCED
     assert not fence.is_free(ASKED)
+    assert ask(fence, PROBE, answered(PROBE)).is_valid
+    assert fence.is_free(ASKED)
 
 
 def test_a_copy_of_what_is_under_way_makes_its_answer_doubtful() -> None:

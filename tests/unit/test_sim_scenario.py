@@ -7,6 +7,7 @@ import pytest
 from oht50d.model.errors import ConfigError
 from oht50d.model.units import Duration
 from oht50d.sim.faults import FaultKind
+from oht50d.sim.line_settings import LineSettings, Parity
 from oht50d.sim.robot import Robot, load_maps
 from oht50d.sim.scenario import MAX_SCENARIO_BYTES, Scenario
 
@@ -63,6 +64,19 @@ def test_everything_is_read_where_it_belongs() -> None:
         ("[hall]\nwalls = [[1, 2]]", "x.toml: hall: a wall has four numbers: x1, y1, x2, y2"),
         ("[hall]\nlength_mm = 100", "x.toml: hall: length_mm must be more than two buffers"),
         ("[bus]\nbaud = 1", "x.toml: bus: baud must be 1200 to 4000000"),
+        ("[[module]]\naddress = 0", "x.toml: module[0]: address must be 1 to 247"),
+        ("[[module]]\naddress = 6\nserial = -1", "x.toml: module[0]: serial must be 0 to 0xffffffff"),
+        ("[[module]]\naddress = 6\ntag = 'LIFTER'", "x.toml: module[0]: tag must be 1 to 4 ASCII letters"),
+        ("[[module]]\naddress = 6\nbaud = 5", "x.toml: module[0]: baud must be 1200 to 4000000"),
+        (
+            "[[module]]\naddress = 6\nparity = 'even'",
+            "x.toml: module[0].parity: unknown word (expected none | odd, found 'even')",
+        ),
+        ("[[fault]]\nkind = 'crc'\nat = '1s'\ncode = 3", "x.toml: fault[0]: crc takes no code; it takes module, ratio"),
+        (
+            "[[fault]]\nkind = 'hangup'\nat = '1s'\nratio = 0.1",
+            "x.toml: fault[0]: hangup takes no ratio; it takes none",
+        ),
         ("[bus]\npieces = 0", "x.toml: bus: pieces must be 1 to 8"),
         ("[lidar]\nrotation_hz = 99.0", "x.toml: lidar: rotation_hz must be 1 to 15"),
         ("[plant]\nfull_speed_mm_s = 0", "x.toml: plant: full_speed_mm_s must be above 0"),
@@ -105,3 +119,34 @@ def test_maps_must_be_there_and_fit(tmp_path: Path) -> None:
         load_maps(Scenario(), tmp_path)
     with pytest.raises(ConfigError, match="no register map of the scenario has such a register"):
         load_maps(Scenario(communication_timeout=Duration(1_000_000)), CONFIG / "modules")
+
+
+def test_modules_are_set_and_added_by_the_scenario(tmp_path: Path) -> None:
+    scenario = Scenario.parse(
+        """
+        [bus]
+        turnaround = "2ms"
+        [[module]]
+        address = 0x05
+        serial = 77
+        turnaround = "8ms"
+        [[module]]
+        address = 0x07
+        type = 7
+        baud = 9600
+        parity = "odd"
+        """,
+        file="x.toml",
+    )
+    line = Robot(scenario, load_maps(scenario, CONFIG / "modules"), tmp_path, 1).line
+    assert sorted(line.modules) == [2, 3, 4, 5, 7]
+    assert (line.module(5).identity()["serial"], line.module(7).identity()["type"]) == (77, 7)
+    assert [line.turnaround_ns_of(line.module(unit)) for unit in (4, 5, 7)] == [2_000_000, 8_000_000, 2_000_000]
+    assert line.settings_of(line.module(7)) == LineSettings(9600, Parity.ODD)
+    assert line.settings_of(line.module(5)) == LineSettings(115_200)
+
+
+def test_a_module_that_no_map_knows_needs_a_type() -> None:
+    scenario = Scenario.parse("[[module]]\naddress = 6", file="x.toml")
+    with pytest.raises(ConfigError, match=r"module\[0\]\.type: missing key"):
+        load_maps(scenario, CONFIG / "modules")

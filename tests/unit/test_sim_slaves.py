@@ -16,7 +16,7 @@ from oht50d.model.bus import (
     WriteRegisters,
     WriteReply,
 )
-from oht50d.sim.bindings import SafetyBoard, build_module
+from oht50d.sim.bindings import SafetyBoard, build_module, build_spare
 from oht50d.sim.modbus_slaves import SlaveModule
 from oht50d.sim.plant import Plant, PlantParameters
 from oht50d.sim.scenario import HallSettings
@@ -202,3 +202,45 @@ def test_a_map_may_put_a_module_elsewhere() -> None:
     bench = Bench("dock")
     bench.module.map = evolve(bench.module.map, address=9)
     assert bench.module.answer(ReadRegisters(9, 0x30, 1)) == ReadReply(9, (3000,))
+
+
+def test_a_loss_of_power_forgets_the_set_up_and_keeps_the_place() -> None:
+    bench = Bench("travel_motor_timeout")
+    for address, word in ((0x35, 200), (0x00, 2), (0x04, 9), (0x07, 1), (0x01, 1), (0x02, 90), (0x11, 1)):
+        bench.write(address, word)
+    bench.plant.drives[0].error_code = 7
+    bench.module.power_up()
+    assert (bench.read(0x35), bench.plant.communication_timeout_ms) == ((0,), 0)
+    assert bench.read(0, 5) == (1, 0, 0, 0, 5)
+    assert (bench.read(0x07), bench.read(0x0C), bench.read(0x11)) == ((0,), (0,), (0,))
+    safety = Bench("safety")
+    safety.write(0x31, 1)
+    safety.board.error_code = 17
+    safety.module.power_up()
+    assert (safety.plant.is_release_energised, safety.board.relays, safety.read(0x05)) == (False, [0, 0, 0, 0], (0,))
+    dock = Bench("dock")
+    dock.write(0x30, 1234)
+    dock.module.power_up()
+    assert dock.read(0x30) == (1234,)
+
+
+def test_another_board_in_its_place() -> None:
+    bench = Bench("dock")
+    before = bench.module.identity()
+    bench.module.become(serial=0x0012_3456, firmware=0x0203)
+    assert bench.module.identity() == {"serial": 0x0012_3456, "firmware": 0x0203, "type": before["type"]}
+    assert bench.read(0xFB, 2) == (0x3456, 0x0012)
+    bench.module.power_up()
+    assert bench.module.identity()["serial"] == 0x0012_3456
+    bench.module.become(type_code=9)
+    assert bench.read(0x104) == (9,)
+
+
+def test_a_spare_module_has_an_identity_and_nothing_else() -> None:
+    spare = build_spare(Bench("power").module.map, address=7, type_code=7, serial=99)
+    assert spare.answer(ReadRegisters(7, 0x100, 1)) == ReadReply(7, (7,))
+    assert spare.answer(ReadRegisters(7, 0x104, 1)) == ReadReply(7, (7,))
+    assert spare.answer(ReadRegisters(7, 0xF8, 2)) == ReadReply(7, (0x444F, 0x4F52))
+    assert spare.answer(ReadRegisters(7, 0, 1)) == ExceptionReply(7, 3, 2)
+    assert spare.identity() == {"serial": 99, "firmware": 0x0109, "type": 7}
+    assert build_spare(Bench("power").module.map, address=8, type_code=77, tag="ODD").map.tag == "ODD"
