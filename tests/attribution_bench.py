@@ -10,7 +10,7 @@ and put in frames of strangers; not of the very unit, function and length that a
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import trio
@@ -57,8 +57,11 @@ REFUSALS = (4, 5, 6, 8, 10, 11)
 
 
 def flipped(octets: bytes, rng: random.Random) -> bytes:
-    """Damage that a CRC-16 always shows in frames of this length: 1 to 3 bits, or one burst of at most 16 bits."""
-    number, bits = int.from_bytes(octets, "big"), 8 * len(octets)
+    """Damage that a CRC-16 always shows in frames of this length: 1 to 3 bits, or one burst of at most 16 bits.
+
+    Bits count in the order of the line, the lowest of each byte first. Of random rubbish one frame in 65,536 passes.
+    """
+    number, bits = int.from_bytes(octets, "little"), 8 * len(octets)
     if rng.random() < 0.5:
         for bit in rng.sample(range(bits), rng.randint(1, 3)):
             number ^= 1 << bit
@@ -66,7 +69,7 @@ def flipped(octets: bytes, rng: random.Random) -> bytes:
         length = rng.randint(2, min(16, bits))
         burst = 1 | 1 << (length - 1) | rng.getrandbits(length)
         number ^= burst << rng.randint(0, bits - length)
-    return number.to_bytes(len(octets), "big")
+    return number.to_bytes(len(octets), "little")
 
 
 @frozen
@@ -97,6 +100,19 @@ class Asked:
         return REFUSALS[self.number % len(REFUSALS)]
 
 
+@frozen
+class Wrong:
+    """Words that were told under a request which they do not answer; `owner` is the one that they do answer."""
+
+    request: BusRequest
+    sent_ns: int
+    owner: Asked | None
+
+    @property
+    def is_same_block(self) -> bool:
+        return self.owner is not None and self.owner.request == self.request
+
+
 @define(slots=False)
 class Adversary:
     """One rule of the memory line; everything that it did is counted."""
@@ -106,9 +122,9 @@ class Adversary:
     mix: Mix
     slot: Slot | None = None
     counts: Counter[str] = field(factory=Counter)
-    wrong: list[str] = field(factory=list)
+    wrong: dict[int, Wrong] = field(factory=dict)
+    """By the time of the request."""
     published: int = 0
-    published_blocks: Counter[tuple[int, int]] = field(factory=Counter)
     _asked: dict[int, Asked] = field(factory=dict)
     _number: int = 0
     _owed_until_ns: dict[int, int] = field(factory=dict)
@@ -138,6 +154,10 @@ class Adversary:
         sequencer.complete = complete_stop  # type: ignore[method-assign] # listens in
         self.bench.on_readings = self._note_published
         self.bench.rules.append(self)
+
+    @property
+    def exchanges(self) -> int:
+        return self.bench.bus.status.transactions
 
     # -- the slaves and the way to them
 
@@ -249,7 +269,6 @@ class Adversary:
 
     def _note_published(self, readings: BlockReadings) -> None:
         self.published += 1
-        self.published_blocks[readings.block.unit, readings.block.first] += 1
         self._judge(readings.block.request, readings.words, readings.requested_ns)
         self.bench.readings.clear()
 
@@ -260,7 +279,7 @@ class Adversary:
         elif isinstance(result.reply, ExceptionReply):
             self.counts["refusals attributed"] += 1
             if result.reply.code != self._asked[result.sent_ns].refusal:
-                self.wrong.append(f"{result.request} at {result.sent_ns / MS:.3f} ms: another one was refused")
+                self.wrong[result.sent_ns] = Wrong(result.request, result.sent_ns, None)
 
     def _judge(self, request: BusRequest, words: tuple[int, ...], sent_ns: int) -> None:
         """What carries a request's time must carry its words, and that request must be the one under way."""
@@ -269,8 +288,42 @@ class Adversary:
         if asked.request == request and asked.words == words and asked.number == self._number:
             return
         owner = next((other for other in self._asked.values() if other.words == words), None)
-        age = "of nobody" if owner is None else f"{self._number - owner.number} requests ago: {owner.request}"
-        self.wrong.append(f"{request} at {sent_ns / MS:.3f} ms: words {age}")
+        self.wrong[sent_ns] = Wrong(request, sent_ns, owner)
+
+
+@define
+class Tally:
+    """Of one run: what was published of how many exchanges in how long."""
+
+    counts: Counter[str]
+    wrong: list[Wrong]
+    published: int
+    exchanges: int
+    bus_s: float
+
+    @property
+    def rate(self) -> float:
+        """Blocks published a second of bus time."""
+        return self.published / self.bus_s
+
+    def told(self) -> str:
+        return (
+            f"{self.counts['late']:,} late replies ({self.counts['aimed']:,} aimed), {self.exchanges:,} exchanges in "
+            f"{self.bus_s:.0f} s of bus time, {self.published:,} blocks published, {self.counts['judged']:,} outcomes "
+            f"judged, {len(self.wrong)} wrong"
+        )
+
+
+async def tally(seed: int, mix: Mix, is_enough: Callable[[Adversary, float], bool]) -> Tally:
+    """Run until `is_enough(adversary, seconds of bus time)`."""
+    async with adversarial_bus(seed, mix) as adversary:
+        began_ns, before, at_first = now_ns(), adversary.published, adversary.exchanges
+        while not is_enough(adversary, (now_ns() - began_ns) / 1e9):  # noqa: ASYNC110 - mock time costs nothing
+            await trio.sleep(0.1)
+        return Tally(
+            adversary.counts, list(adversary.wrong.values()), adversary.published - before,
+            adversary.exchanges - at_first, (now_ns() - began_ns) / 1e9,
+        )  # fmt: skip
 
 
 @asynccontextmanager
@@ -278,6 +331,7 @@ async def adversarial_bus(seed: int, mix: Mix) -> AsyncIterator[Adversary]:
     """The real bus owner and schedule against it, from a clean start."""
     rng = random.Random(seed)
     bench = make_bench()
+    bench.do_replies_outlive_the_port = True
     adversary = Adversary(bench, rng, CLEAN)
     adversary.install()
     async with trio.open_nursery() as nursery:

@@ -172,6 +172,7 @@ class Bench:
     rules: list[Rule] = field(factory=list)
     readings: list[BlockReadings] = field(factory=list)
     reports: list[StopReport] = field(factory=list)
+    do_replies_outlive_the_port: bool = False
     on_open: Callable[[], Awaitable[None]] | None = None
     on_readings: Callable[[BlockReadings], None] = field(default=lambda _readings: None)
     on_report: Callable[[StopReport], None] = field(default=lambda _report: None)
@@ -185,7 +186,7 @@ class Bench:
         if self.on_open is not None:
             await self.on_open()
         line = MemoryLine(self.modules, self.rules)
-        if self.lines:
+        if self.lines and self.do_replies_outlive_the_port:
             line.inherit(self.line)
         self.lines.append(line)
         return line
