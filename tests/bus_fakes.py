@@ -12,7 +12,8 @@ from oht50d.codec.rtu import ModbusServer, character_ns, encode_reply, silence_n
 from oht50d.core.actuators import Actuators, find_actuators
 from oht50d.core.safety_config import SafetyConfig
 from oht50d.core.wire_schedule import WireSchedule, WireTimes
-from oht50d.drivers.field_bus import BusConfig, FieldBus
+from oht50d.drivers.bus_config import BusConfig
+from oht50d.drivers.field_bus import FieldBus
 from oht50d.drivers.serial_port import SerialPortConfig
 from oht50d.model.bus import BusRequest, WriteRegister, WriteRegisters
 from oht50d.model.errors import LinkLost
@@ -49,6 +50,8 @@ class MemoryLine:
     quiet_ns: list[int] = field(factory=list)
     """For every frame sent: how long no byte had been on the line."""
     drained: int = 0
+    device: str = "memory"
+    warning: str = ""
     is_closed: bool = False
     has_hung_up: bool = False
     is_stuck: bool = False

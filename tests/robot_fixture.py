@@ -154,8 +154,8 @@ def open_raw(path: Path) -> int:
     return descriptor
 
 
-def read_within(descriptor: int, count: int, limit_s: float) -> bytes:
-    """Up to `count` bytes, or what came within `limit_s`; ends early at a hang-up."""
+def read_within(descriptor: int, count: int, limit_s: float, *, is_whole: bool = True) -> bytes:
+    """Up to `count` bytes, or what came in `limit_s`; ends early at a hang-up, and with the first if not `is_whole`."""
     received = b""
     ends = time.monotonic() + limit_s
     while len(received) < count and (left := ends - time.monotonic()) > 0:
@@ -168,6 +168,8 @@ def read_within(descriptor: int, count: int, limit_s: float) -> bytes:
         if not piece:
             break
         received += piece
+        if not is_whole:
+            break
     return received
 
 

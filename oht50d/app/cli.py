@@ -119,10 +119,11 @@ def _obey(
     match arguments.command:
         case "check":
             from oht50d.app.check import SECTIONS, run_check
+            from oht50d.app.check_bus import report_bus
             from oht50d.app.check_safety import report_motion, report_plan, report_reaction
             from oht50d.app.check_start import report_start
 
-            return run_check(loaded, (*SECTIONS, report_plan, report_reaction, report_start, report_motion))
+            return run_check(loaded, (*SECTIONS, report_bus, report_plan, report_reaction, report_start, report_motion))
         case "safe-stop":
             from oht50d.app import safe_stop
 

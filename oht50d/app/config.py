@@ -22,7 +22,7 @@ from oht50d.app.paths import SITE_DIR, find_config_file, find_scenario
 from oht50d.codec.strict_table import dotted
 from oht50d.codec.toml_lines import Path as KeyPath
 from oht50d.core.safety_config import SafetyConfig
-from oht50d.drivers.field_bus import BusConfig
+from oht50d.drivers.bus_config import BusConfig, Transport
 from oht50d.drivers.lidar_link import LidarConfig
 from oht50d.drivers.spool import SpoolConfig
 from oht50d.model.errors import ConfigError
@@ -76,7 +76,7 @@ class Config:
     log: LogConfig = field(factory=LogConfig)
 
     def __attrs_post_init__(self) -> None:
-        if self.bus.serial.port == self.lidar.port:
+        if self.bus.serial.port == self.lidar.port and not self.bus.transport.uses_tcp:
             raise SettingClash("lidar.port", "another device than bus.serial.port", self.lidar.port)
 
     @property
@@ -166,9 +166,9 @@ def load_config(
     environ = os.environ if environ is None else environ
     settings = SettingsTree()
     _add_files(settings, file or default_file, is_required=file is not None)
-    notes = _add_environment(settings, environ)
-    for text in assignments:
-        path, leaf = config_sources.parse_assignment(text)
+    assigned = [config_sources.parse_assignment(text) for text in assignments]
+    notes = _add_environment(settings, environ, is_tcp=_is_tcp(settings, assigned))
+    for path, leaf in assigned:
         settings.put(path, leaf, Origin(f"--set {'.'.join(map(str, path))}"))
     if is_simulation:
         _add_simulation(settings)
@@ -224,10 +224,18 @@ def _add_files(settings: SettingsTree, main: Path, *, is_required: bool) -> None
         settings.add_document(document)
 
 
-def _add_environment(settings: SettingsTree, environ: Mapping[str, str]) -> list[str]:
+def _is_tcp(settings: SettingsTree, assigned: Iterable[tuple[KeyPath, object]]) -> bool:
+    """Whether the bus will go over TCP by what files and command line say; no variable says it."""
+    bus = settings.tree.get("bus")
+    found = bus.get("transport") if isinstance(bus, dict) else None
+    found = next((leaf for path, leaf in reversed(list(assigned)) if path == ("bus", "transport")), found)
+    return found in [transport.value for transport in Transport if transport.uses_tcp]
+
+
+def _add_environment(settings: SettingsTree, environ: Mapping[str, str], *, is_tcp: bool) -> list[str]:
     notes = []
     for entry in environment.read_environment(environ):
-        if entry.row.key is not None:
+        if entry.row.key is not None and (is_tcp or not entry.row.needs_tcp):
             settings.put(entry.row.key, entry.found, Origin(f"environment {entry.row.name}"))
         else:
             notes.append(f"{entry.row.name}: {entry.row.note}")

@@ -29,13 +29,17 @@ PLACEHOLDER_LOGINS = ("://user:pass@", "oht50_pass")
 
 @frozen
 class EnvironmentName:
-    """One variable: the setting it overrides (None: read and without effect, `note` says why)."""
+    """One variable: the setting it overrides (None: read and without effect, `note` says why).
+
+    `needs_tcp`: it counts only where the bus goes over TCP; elsewhere it is ignored, and `note` says so.
+    """
 
     name: str
     key: KeyPath | None
     convert: Convert
     note: str = ""
     is_secret: bool = False
+    needs_tcp: bool = False
 
 
 @frozen
@@ -82,7 +86,7 @@ def _only(wanted: str) -> Convert:
 
 _NO_ARCHIVE = "accepted; this version keeps its records in the SQLite spool only"
 _NO_MIRROR = "accepted; this version has no Redis mirror"
-_NO_MASTER = "ignored: the bus is Modbus RTU and oht50d is its master"
+_ONLY_TCP = 'ignored unless bus.transport is "tcp" or "rtu_over_tcp"'
 
 NAMES: tuple[EnvironmentName, ...] = (
     EnvironmentName("ENVIRONMENT", ("environment",), _text),
@@ -113,8 +117,8 @@ NAMES: tuple[EnvironmentName, ...] = (
     EnvironmentName("LIDAR_PORT", ("lidar", "port"), _text),
     EnvironmentName("LIDAR_BAUDRATE", ("lidar", "baud"), _whole),
     EnvironmentName("FIRMWARE_SIMULATION", None, _truth, "accepted; the firmware master is replaced by oht50d"),
-    EnvironmentName("FIRMWARE_HOST", None, _text, _NO_MASTER),
-    EnvironmentName("FIRMWARE_PORT", None, _whole, _NO_MASTER),
+    EnvironmentName("FIRMWARE_HOST", ("bus", "tcp", "host"), _text, _ONLY_TCP, needs_tcp=True),
+    EnvironmentName("FIRMWARE_PORT", ("bus", "tcp", "port"), _whole, _ONLY_TCP, needs_tcp=True),
     EnvironmentName("FRONTEND_URL", None, _text, "accepted; CORS_ORIGINS says who may call the API"),
     EnvironmentName("CORS_ORIGINS", ("web", "cors_origins"), _listed),
 )

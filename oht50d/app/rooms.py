@@ -14,7 +14,6 @@ from oht50d.app.paths import find_config_file
 from oht50d.app.preparation import signing_key
 from oht50d.clock import now_ns
 from oht50d.codec.registers import load_module_map
-from oht50d.codec.rtu import silence_ns
 from oht50d.core.actuators import Actuators, find_actuators
 from oht50d.core.map_set import check_map_set
 from oht50d.core.poll_plan import PollPlan, plan_blocks
@@ -23,7 +22,9 @@ from oht50d.core.robot_state import RobotState, Simulation
 from oht50d.core.safety_config import BrakeWiring
 from oht50d.core.safety_kernel import SafetyKernel
 from oht50d.core.wire_schedule import WireSchedule, WireTimes
-from oht50d.drivers.field_bus import BusConfig, FieldBus
+from oht50d.drivers.bus_config import BusConfig
+from oht50d.drivers.bus_transport import has_numbered_replies, line_times, opener_of
+from oht50d.drivers.field_bus import FieldBus
 from oht50d.drivers.lidar_link import LidarLink
 from oht50d.drivers.serial_port import SerialPortConfig, open_serial_port
 from oht50d.drivers.spool import Spool, SpoolConfig
@@ -65,10 +66,11 @@ def released_word(wiring: BrakeWiring) -> int | None:
 
 def wire_times(config: BusConfig) -> WireTimes:
     return WireTimes(
-        stop_ns=silence_ns(config.serial.baud) + BEGIN_LIMIT_NS,
+        stop_ns=line_times(config).silence_ns + BEGIN_LIMIT_NS,
         safety_ns=config.safety_timeout.ns,
         other_ns=config.reply_timeout.ns,
         probe_ns=config.probe_timeout.ns,
+        has_numbered_replies=has_numbered_replies(config),
     )
 
 
@@ -186,7 +188,7 @@ def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_
     bus_timer, step_timer = timers = PreciseTimer(), PreciseTimer()
     late = _LateGuardian()
     bus = FieldBus(
-        config.bus, schedule, bus_timer, open_serial_port,
+        config.bus, schedule, bus_timer, opener_of(config.bus, open_serial_port),
         publish=late.accept_block, publish_stop=late.accept_stop,
     )  # fmt: skip
     guardian = late.guardian = Guardian(config.safety, kernel, state, bus, step_timer, snapshots.publish, maker.make)

@@ -19,6 +19,8 @@ from oht50d.app.early_simulator import EarlySimulator
 from oht50d.app.paths import find_scenario
 from oht50d.app.simulation_pace import SimulatorLateness
 from oht50d.core.safety_config import BrakeWiring
+from oht50d.drivers.bus_config import Transport
+from oht50d.drivers.serial_settings import SerialPortConfig
 from oht50d.drivers.user_store import UserStore
 from oht50d.model.accounts import Role
 from oht50d.model.errors import LinkError
@@ -54,10 +56,11 @@ def adapt(config: Config, site: SimulatedSite) -> Config:
     travel = str(maps.get("travel", "travel_motor.toml")) if isinstance(maps, dict) else "travel_motor.toml"
     names = tuple(travel if name.startswith("travel_motor") else name for name in config.bus.maps)
     lock_dir = str(site.directory)
-    serial = evolve(config.bus.serial, port=site.bus_port, lock_dir=lock_dir)
+    # A pseudo-terminal has no direction to turn and no parity.
+    serial = SerialPortConfig(port=site.bus_port, baud=config.bus.serial.baud, lock_dir=lock_dir)
     return evolve(
         config,
-        bus=evolve(config.bus, serial=serial, maps=names, is_simulated=True),
+        bus=evolve(config.bus, transport=Transport.RTU, serial=serial, maps=names, is_simulated=True),
         lidar=evolve(config.lidar, port=site.lidar_port, is_simulated=True),
         safety=evolve(config.safety, brake_wiring=BrakeWiring.ENERGISE_TO_RELEASE),
     )

@@ -9,10 +9,14 @@ from oht50d.model.bus import BusRequest, ExchangeResult, ReadRegisters
 
 
 class SlotFence:
-    """The fence in front of all slots; `links` are the bound modules by address."""
+    """The fence in front of all slots; `links` are the bound modules by address.
 
-    def __init__(self, links: dict[int, ModuleLink]) -> None:
+    Replies that carry the number of their request (Modbus TCP) need no fence.
+    """
+
+    def __init__(self, links: dict[int, ModuleLink], *, are_replies_numbered: bool = False) -> None:
         self._links = links
+        self._are_replies_numbered = are_replies_numbered
         self._fence = Fence()
 
     def probe_with(self, read: ReadRegisters) -> None:
@@ -22,17 +26,17 @@ class SlotFence:
     def passed(self, slot: Slot, now_ns: int) -> Slot:
         """The slot, or the probe that must come before it."""
         request = slot.request
-        if self._fence.is_free(request) and not self._fence.follows_itself(request, now_ns):
+        if self.is_free(request) and not self.follows_itself(request, now_ns):
             return slot
         return Slot(self._fence.probe(request, now_ns), Purpose.FENCE, slot.timeout_ns, delayed=slot)
 
     def is_free(self, request: BusRequest) -> bool:
         """True if a reply to `request` could be neither a late nor a repeated one."""
-        return self._fence.is_free(request)
+        return self._are_replies_numbered or self._fence.is_free(request)
 
     def follows_itself(self, request: BusRequest, now_ns: int) -> bool:
         """True if a second copy of the reply just received would pass for the reply to `request`."""
-        return self._fence.follows_itself(request, now_ns)
+        return not self._are_replies_numbered and self._fence.follows_itself(request, now_ns)
 
     def probe(self, wanted: BusRequest, now_ns: int) -> ReadRegisters | None:
         """The harmless read whose answer frees `wanted`; None while its unit is being left alone."""
@@ -40,7 +44,8 @@ class SlotFence:
 
     def sent(self, slot: Slot) -> Slot:
         """The slot, which goes out now."""
-        self._fence.sent(slot.request)
+        if not self._are_replies_numbered:
+            self._fence.sent(slot.request)
         return slot
 
     def attributed(self, slot: Slot, result: ExchangeResult) -> ExchangeResult:
@@ -48,6 +53,8 @@ class SlotFence:
 
         Whichever of its repeats a probe's answer belongs to, its unit is there again: that answer is told as it is.
         """
+        if self._are_replies_numbered:
+            return result
         attributed = self._fence.attributed(result)
         return result if slot.purpose is Purpose.FENCE and result.is_valid else attributed
 

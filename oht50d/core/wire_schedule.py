@@ -64,7 +64,7 @@ class WireSchedule:
         self.sequencer = StopSequencer(config.stop, actuators, predicted_ms)
         has_timeout = actuators.timeout_register is not None
         self.drive_line = DriveLine(actuators, self.gate, config.drive_timeout.ns * 2 // 5 if has_timeout else None)
-        self._fence = SlotFence(self.links)
+        self._fence = SlotFence(self.links, are_replies_numbered=times.has_numbered_replies)
         self._roles = RoleTable()
         self._timeout = DriveTimeout(actuators, self._roles, config.drive_timeout)
         self.polls = PollSlots(maps, self.links, self._fence, times, self._roles, self._note_identified)

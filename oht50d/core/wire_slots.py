@@ -83,10 +83,12 @@ class WireTimes:
     """Reply time-outs in nanoseconds (DECISIONS, reply time-out).
 
     `stop_ns` is for the first attempt of a stop's write: the next actuator does not wait for a silent one (SAFETY.md,
-    Stopping: 10 ms after the earliest time of a reply, which is t3.5).
+    Stopping: 10 ms after the earliest time of a reply, which is t3.5). `has_numbered_replies` is a property of the
+    transport: a reply names its request there, so a late one needs no fence.
     """
 
     stop_ns: int = 11_750_000
     safety_ns: int
     other_ns: int
     probe_ns: int
+    has_numbered_replies: bool = False

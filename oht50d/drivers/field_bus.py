@@ -1,43 +1,32 @@
-"""The bus owner: the one task that holds the RS485 port (state: port, session, line).
+"""The bus owner: the one task that holds the port of the field bus (state: port, session, line).
 
 It turns slots of the wire schedule into exchanges on its line and abandons a pending one for a stop (SAFETY.md,
 Stopping). Judgement is in `core/`, the single exchange in `modbus_line.py`.
 """
 
+import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import trio
-from attrs import field, frozen
 
 from oht50d.clock import now_ns
-from oht50d.codec.framing import RtuFraming
 from oht50d.codec.rtu import character_ns, encode_request, reply_length, silence_ns
 from oht50d.core.frame_event import Note, Observe, Way, observe_nothing
 from oht50d.core.wire_schedule import Idle, Purpose, Slot, WireSchedule
-from oht50d.drivers.modbus_line import ByteLink, LineTimes, ModbusLine, Timer, Urgency
-from oht50d.drivers.serial_port import SerialPortConfig
+from oht50d.drivers.bus_config import BusConfig
+from oht50d.drivers.bus_transport import OpenPort, framing_of, line_times
+from oht50d.drivers.modbus_line import ByteLink, ModbusLine, Timer, Urgency
 from oht50d.model.bus import BusRequest, ExchangeResult
 from oht50d.model.errors import LinkError, LinkLost
 from oht50d.model.motion import Cause, CauseCode, Decision, StopKind, StopReport
 from oht50d.model.registers import BlockReadings
 from oht50d.model.snapshot import WireStatus
-from oht50d.model.units import Duration, between, milliseconds
 
 __all__ = ["BusConfig", "ByteLink", "FieldBus", "Timer", "exchange_ns"]
 
 
-@frozen(kw_only=True)
-class BusConfig:
-    """Field bus settings; reply time-outs from DECISIONS."""
-
-    serial: SerialPortConfig = field(factory=lambda: SerialPortConfig(port="/dev/ttyOHT485", baud=115200))
-    is_simulated: bool = False
-    # Retries must fit into the 150 ms after which a module counts as lost.
-    safety_timeout: Duration = field(default=milliseconds(25), validator=between(milliseconds(5), milliseconds(50)))
-    reply_timeout: Duration = field(default=milliseconds(50), validator=between(milliseconds(5), milliseconds(100)))
-    probe_timeout: Duration = field(default=milliseconds(25), validator=between(milliseconds(5), milliseconds(50)))
-    maps: tuple[str, ...] = ("power.toml", "safety.toml", "travel_motor.toml", "dock.toml")
+_log = logging.getLogger(__name__)
 
 
 def _record_nothing(_slot: Slot, _result: ExchangeResult) -> None:
@@ -56,7 +45,7 @@ class FieldBus:
         config: BusConfig,
         schedule: WireSchedule,
         timer: Timer,
-        open_port: Callable[[SerialPortConfig], Awaitable[ByteLink]],
+        open_port: OpenPort,
         publish: Callable[[BlockReadings], bool],
         publish_stop: Callable[[StopReport], None],
         *,
@@ -71,12 +60,13 @@ class FieldBus:
         self._publish_stop = publish_stop
         self._observe = observe
         self._record = record
-        times = LineTimes(character_ns(config.serial.baud), silence_ns(config.serial.baud))
-        self._line = ModbusLine(RtuFraming(), times, timer, observe, schedule.note_unexpected)
+        self._line = ModbusLine(framing_of(config), line_times(config), timer, observe, schedule.note_unexpected)
         self._wake = trio.Event()
         self._opened_ns: int | None = None
         self._last_valid_ns: int | None = None
         self._problem = ("closed", "")
+        self._device = ""
+        self._told_warning = ""
         self._transactions = 0
         self._opening_cause = CauseCode.BOOT
         self._reported: StopReport | None = None
@@ -131,11 +121,16 @@ class FieldBus:
         return self._schedule.stop_report
 
     @property
+    def late_replies(self) -> int:
+        """Replies that were known as late by their number and skipped; 0 where replies bear none."""
+        return self._line.late_replies
+
+    @property
     def status(self) -> WireStatus:
         cause, remedy = ("", "") if self._schedule.is_open else self._problem
         return WireStatus(
             is_open=self._schedule.is_open,
-            port=self._config.serial.port,
+            port=self._config.place,
             cause=cause,
             remedy=remedy,
             is_simulated=self._config.is_simulated,
@@ -145,6 +140,8 @@ class FieldBus:
             adopted_sequence=self._schedule.adopted_sequence,
             last_valid_ns=self._last_valid_ns,
             unexpected_bytes=self._line.unexpected_bytes,
+            device=self._device,
+            transport=self._config.transport.value,
         )
 
     # -- the task
@@ -161,7 +158,7 @@ class FieldBus:
             self._problem = (str(problem), problem.remedy)
             raise
         try:
-            self._begin_session()
+            self._begin_session(link)
             await self._serve(link)
         except LinkLost as problem:
             self._problem = (str(problem), problem.remedy or "Check the adapter and its cable.")
@@ -172,11 +169,15 @@ class FieldBus:
             self._observe(now_ns(), Way.LINE, self._problem[0].encode(), Note.CLOSED, None)
             link.close()
 
-    def _begin_session(self) -> None:
+    def _begin_session(self, link: ByteLink) -> None:
         at_ns = self._opened_ns = now_ns()
         self._line.begin(at_ns)
-        self._observe(at_ns, Way.LINE, self._config.serial.port.encode(), Note.OPENED, None)
+        self._device = link.device
+        self._observe(at_ns, Way.LINE, f"{self._config.place} ({link.device})".encode(), Note.OPENED, None)
         self._schedule.open(at_ns, Cause(self._opening_cause, at_ns, "the port was opened"))
+        if link.warning and link.warning != self._told_warning:  # not again at every reopening
+            _log.warning(link.warning, extra={"event": "bus.adapter"})
+        self._told_warning = link.warning
 
     async def _serve(self, link: ByteLink) -> None:
         while True:

@@ -25,7 +25,7 @@ from oht50d.codec.rplidar.parser import (
 from oht50d.codec.rplidar.samples import Samples
 from oht50d.core.lidar_feed import LidarFeed, sample_period_ns
 from oht50d.drivers.lidar_dialogue import READ_BYTES, ByteLink, Dialogue, fault_error, state_of
-from oht50d.drivers.serial_port import check_path
+from oht50d.drivers.serial_settings import check_path
 from oht50d.model.errors import LinkError, LinkLost
 from oht50d.model.lidar import LidarHealth, LidarInfo, LidarLinkState, LidarScan, LidarStatus, SectorReport
 from oht50d.model.units import Duration, at_most, between, milliseconds

@@ -38,7 +38,17 @@ _NOTES = {
 
 
 class ByteLink(Protocol):
-    """An open port."""
+    """An open port or connection."""
+
+    @property
+    def device(self) -> str:
+        """What the configured name stood for when it was opened."""
+        ...
+
+    @property
+    def warning(self) -> str:
+        """What is wrong with it though it works, and the remedy; empty if nothing is."""
+        ...
 
     def send_now(self, octets: bytes) -> int:
         """Hand over what the port takes at once; how many bytes that was. Raises LinkLost."""
@@ -68,7 +78,7 @@ class Timer(Protocol):
 
 @frozen
 class LineTimes:
-    """What a character and the silence between frames take; both 0 on a transport that has neither."""
+    """What a character takes, and the silence between frames: 0 on a transport that needs none."""
 
     character_ns: int
     silence_ns: int
@@ -109,8 +119,13 @@ class ModbusLine:
         self._reception = _Reception()
         self._sent_ns = self._ends_ns = 0
 
+    @property
+    def late_replies(self) -> int:
+        return self._framing.late_replies
+
     def begin(self, at_ns: int) -> None:
         """A port was opened: nobody knows what is on the line."""
+        self._framing.reset()
         self._is_dirty = True
         self._line_free_ns = at_ns
 
@@ -122,8 +137,12 @@ class ModbusLine:
         """Wait until the line is about to have been quiet for 3.5 characters; on a dirty line, until it *is* quiet.
 
         Whatever came since the last reply is thrown away: it answers nothing that is about to be asked. False if there
-        was nothing to wait for: no other task has run then.
+        was nothing to wait for: no other task has run then. In a stream with numbered replies nothing is thrown away:
+        that would put it out of step, and whatever is old is known by its number.
         """
+        if self._framing.is_numbered:
+            self._must_drain = False
+            return False
         is_clean = not (self._is_dirty or self._must_drain)
         begins_ns = self._line_free_ns + self._times.silence_ns - (self._timer.lead_ns if is_clean else 0)
         has_waited = begins_ns > now_ns()
@@ -190,7 +209,8 @@ class ModbusLine:
         request, framing, times = slot.request, self._framing, self._times
         adu = framing.encode(request)
         framing.expect(request)
-        quiet_ns = self._line_free_ns + times.silence_ns
+        # Without a silence no frame can be early: the times of the line are those of somebody else's serial port.
+        quiet_ns = self._line_free_ns + times.silence_ns if times.silence_ns else 0
         self._timer.hold_until_ns(quiet_ns)
         sent_ns = now_ns()
         is_early = sent_ns < quiet_ns
@@ -230,10 +250,17 @@ class ModbusLine:
                 pending.note_foreign()
                 reception.failure = Failure.MISMATCH
                 octets, reception.octets = reception.octets + octets, b""
+                if framing.is_numbered:  # the server has answered, and wrongly: nothing else will come
+                    reception.octets = octets
+                    return
                 await self._skip_foreign(link, octets)
                 framing.expect(request)
                 continue
-            except RemoteProtocolError:
+            except RemoteProtocolError as error:
+                if framing.is_numbered:
+                    # Nothing but the length says where the next frame begins: only a new connection is in step again.
+                    remedy = "check that host and port are those of a Modbus TCP server"
+                    raise LinkLost(f"no Modbus TCP comes from there: {error}", cause="lost", remedy=remedy) from error
                 reception.failure = Failure.NOISE
                 reception.octets += octets
                 return

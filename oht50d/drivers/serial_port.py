@@ -1,97 +1,96 @@
-"""A serial port as a Trio byte stream: pyserial opens and configures it, `FdStream` does the I/O.
+"""A serial port as a Trio byte stream: `serial_setup.py` opens and configures it, `FdStream` does the I/O.
 
-Each `SerialLink` owns one descriptor and the lock that keeps others away. Source: termios(3) (VMIN and VTIME),
-ioctl_tty(2) (TIOCEXCL, TIOCNXCL), flock(2); Linux Documentation/admin-guide/devices.txt (majors 136 to 143 are
-pseudo-terminals). RS-485 direction is left to the adapter ("auto").
+Each `SerialLink` owns one descriptor, the lock that keeps others away, and the line's direction where that is RTS.
+Source: termios(3), tcflush(3).
 """
 
-import errno
-import fcntl
-import grp
 import os
-import stat
 import termios
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import serial
 import trio
-from attrs import Attribute, field, frozen
 
-from oht50d.drivers.lock_file import LockHeld, take_lock
-from oht50d.drivers.port_holders import describe_holders, holders_of
-from oht50d.model.errors import LinkError, LinkLost
+from oht50d.drivers.latency_timer import SYSFS
+from oht50d.drivers.port_control import NO_SUCH_CONTROL, Ioctl, system_ioctl
+from oht50d.drivers.rs485_direction import RtsSwitch
+from oht50d.drivers.serial_settings import DirectionControl, SerialPortConfig
+from oht50d.drivers.serial_setup import OpenedPort, explain, open_exclusively
+from oht50d.drivers.timer import PreciseTimer
+from oht50d.model.errors import LinkLost
+
+__all__ = ["SerialLink", "SerialPortConfig", "open_serial_port"]
 
 DEFAULT_RECEIVE_BYTES = 4096
-BAUD_RATES = (9600, 19_200, 38_400, 57_600, 115_200, 230_400, 256_000, 460_800, 500_000, 921_600, 1_000_000)
 _MAX_DRAIN_READS = 64
-_PTY_MAJORS = range(136, 144)
-_NO_SUCH_LINE = (errno.ENOTTY, errno.EINVAL)
-_NOT_A_PORT = (errno.ENOTTY, errno.EINVAL, errno.EISDIR)
-_BUSY = (errno.EBUSY, errno.EAGAIN)
-_NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
-def check_path(_instance: object, attribute: "Attribute[str]", path: str) -> None:
-    """An attrs validator: an absolute path."""
-    if not path.startswith("/") or "\0" in path:
-        raise ValueError(f"{attribute.name} must be an absolute path, found {path!r}")
-
-
-def _check_baud(_instance: object, _attribute: "Attribute[int]", baud: int) -> None:
-    if baud not in BAUD_RATES:
-        raise ValueError(f"baud must be one of {', '.join(map(str, BAUD_RATES))}, found {baud!r}")
-
-
-@frozen(kw_only=True)
-class SerialPortConfig:
-    """Device path and speed (8N1 always); `lock_dir` is where the lock file stands. Raises ValueError for garbage."""
-
-    port: str = field(validator=check_path)
-    baud: int = field(default=115_200, validator=_check_baud)
-    lock_dir: str = field(default="/run/lock", validator=check_path)
-
-
-async def open_serial_port(config: SerialPortConfig) -> "SerialLink":
+async def open_serial_port(
+    config: SerialPortConfig, *, ioctl: Ioctl = system_ioctl, sysfs: Path = SYSFS
+) -> "SerialLink":
     """Open, configure and lock the port in a thread, since a wedged USB adapter blocks for seconds.
 
     Raises LinkError with cause `absent`, `permission`, `held` (the remedy names the holder), `config`, or `resources`
     (this process or computer has none left). A cancellation waits for the thread and then leaves nothing open.
     """
     with ExitStack() as opened:
-        port = await trio.to_thread.run_sync(_open_exclusively, config, opened)
+        found = await trio.to_thread.run_sync(open_exclusively, config, opened, ioctl, sysfs)
         await trio.lowlevel.checkpoint()
         try:
-            return SerialLink(config.port, port, opened)
+            return SerialLink(config, found, opened)
         except OSError as error:
-            raise _explain(error, config.port, config.port) from error
+            raise explain(error, config.port, found.device) from error
 
 
 class SerialLink:
     """An open port. All bytes go through Trio; `close` is synchronous and may be called twice."""
 
-    def __init__(self, name: str, port: serial.Serial, opened: ExitStack) -> None:
+    def __init__(self, config: SerialPortConfig, found: OpenedPort, opened: ExitStack) -> None:
         """Take over what `opened` would close; use `open_serial_port` instead."""
-        self._name = name
-        self._port = port
-        self._stream = trio.lowlevel.FdStream(os.dup(port.fileno()))
+        self._name = config.port
+        self._port = found.port
+        self.device = found.device
+        """What the configured name stood for when it was opened."""
+        self.warning = found.warning
+        self._rts = _make_switch(config, found, opened, self._discard_unsent)
+        self._stream = trio.lowlevel.FdStream(os.dup(found.port.fileno()))
         self._resources = opened.pop_all()
 
     def send_now(self, octets: bytes) -> int:
-        """Hand over what the kernel takes at once; how many bytes that was. Raises LinkLost."""
+        """Hand over what the kernel takes at once; how many bytes that was. Raises LinkLost.
+
+        Nothing where RTS turns the line: somebody has to be there when the frame ends, which is `send_all`.
+        """
+        return 0 if self._rts is not None else self._write_now(octets)
+
+    async def send_all(self, octets: bytes) -> None:
+        """Hand all bytes to the kernel, at once as far as it takes them; where RTS turns the line, until all are out.
+
+        Raises LinkLost. After a cancellation an unknown part has been sent, and the line is free.
+        """
+        if self._rts is None:
+            await self._write(octets)
+            return
+        try:
+            await self._rts.send(octets, self._write)
+        except OSError as error:
+            raise self._lost() from error
+
+    async def _write(self, octets: bytes) -> None:
+        sent = self._write_now(octets)
+        try:
+            await self._stream.send_all(octets[sent:])
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise self._lost() from error
+
+    def _write_now(self, octets: bytes) -> int:
         try:
             return os.write(self._port.fileno(), octets)
         except BlockingIOError:
             return 0
         except (OSError, serial.PortNotOpenError) as error:
-            raise self._lost() from error
-
-    async def send_all(self, octets: bytes) -> None:
-        """Hand all bytes to the kernel. Raises LinkLost. After a cancellation an unknown part has been sent."""
-        sent = self.send_now(octets)
-        try:
-            await self._stream.send_all(octets[sent:])
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise self._lost() from error
 
     async def receive_some(self, max_bytes: int = DEFAULT_RECEIVE_BYTES) -> bytes:
@@ -135,7 +134,7 @@ class SerialLink:
         try:
             self._port.dtr = is_asserted
         except OSError as error:
-            if error.errno in _NO_SUCH_LINE:
+            if error.errno in NO_SUCH_CONTROL:
                 return False
             raise self._lost() from error
         return True
@@ -144,115 +143,24 @@ class SerialLink:
         """Drop unsent bytes (or closing could wait for seconds), close and unlock; waiters get LinkLost."""
         if not self._port.is_open:
             return
-        with suppress(termios.error, OSError):
-            termios.tcflush(self._port.fileno(), termios.TCOFLUSH)
+        self._discard_unsent()
         self._stream.close()
         self._resources.close()
+
+    def _discard_unsent(self) -> None:
+        with suppress(termios.error, OSError, serial.PortNotOpenError):
+            termios.tcflush(self._port.fileno(), termios.TCOFLUSH)
 
     def _lost(self) -> LinkLost:
         return LinkLost(f"{self._name} has hung up", cause="lost", remedy="check plug, cable and power of the adapter")
 
 
-def _open_exclusively(config: SerialPortConfig, opened: ExitStack) -> serial.Serial:
-    """Lock first, then open; whatever was opened is on the stack."""
-    device = os.path.realpath(config.port)
-    try:
-        if not stat.S_ISCHR(Path(device).stat().st_mode):
-            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
-        _lock(config, device, opened)
-        port = serial.Serial(device, config.baud, timeout=0, write_timeout=0, exclusive=True)
-        opened.callback(port.close)
-        _claim(config.port, device, port.fileno(), opened)
-        _configure(port)
-    except (OSError, termios.error, ValueError) as error:
-        raise _explain(error, config.port, device) from error
-    return port
-
-
-def _lock(config: SerialPortConfig, device: str, opened: ExitStack) -> None:
-    path = Path(config.lock_dir) / f"oht50d{device.replace('/', '-')}.lock"
-    try:
-        opened.callback(os.close, take_lock(path))
-    except LockHeld as held:
-        raise _held(config.port, held.holder or describe_holders(device)) from None
-    except OSError as error:
-        if error.errno in _NO_RESOURCES:
-            raise _exhausted(config.port, error) from error
-        cause = "permission" if error.errno == errno.EACCES else "config"
-        remedy = f"let this user write {path}, or set another lock_dir"
-        raise LinkError(f"no lock file {path}: {error.strerror}", cause=cause, remedy=remedy) from error
-
-
-def _claim(name: str, device: str, fd: int, opened: ExitStack) -> None:
-    """Keep later openers away, and refuse a port that somebody opened before without any lock.
-
-    Not on a pseudo-terminal: its other end may hold it too, and its exclusive flag outlives a killed process.
-    """
-    if _is_pseudo_terminal(fd):
-        return
-    fcntl.ioctl(fd, termios.TIOCEXCL)
-    opened.callback(_release_claim, fd)
-    if set(holders_of(device)) - {os.getpid()}:
-        raise _held(name, describe_holders(device))
-
-
-def _release_claim(fd: int) -> None:
-    with suppress(OSError):
-        fcntl.ioctl(fd, termios.TIOCNXCL)
-
-
-def _configure(port: serial.Serial) -> None:
-    """VMIN 1: with pyserial's VMIN 0 an empty buffer would read as a hang-up."""
-    attributes = termios.tcgetattr(port.fileno())
-    attributes[6][termios.VMIN] = 1
-    attributes[6][termios.VTIME] = 0
-    termios.tcsetattr(port.fileno(), termios.TCSANOW, attributes)
-    with suppress(OSError, ValueError):  # best effort: few drivers know the flag
-        port.set_low_latency_mode(True)
-
-
-def _is_pseudo_terminal(fd: int) -> bool:
-    return os.major(os.fstat(fd).st_rdev) in _PTY_MAJORS
-
-
-def _held(name: str, holder: str) -> LinkError:
-    remedy = f"stop {holder}; nothing else may use this port"
-    return LinkError(f"{name} is held by {holder}", cause="held", remedy=remedy)
-
-
-def _exhausted(name: str, error: Exception) -> LinkError:
-    """Not the device: a process that leaks descriptors never opens it again, only a new one does."""
-    remedy = "this process or computer has no files or memory left: restart the daemon, and look for what uses them up"
-    return LinkError(f"{name} cannot be opened: {error}", cause="resources", remedy=remedy)
-
-
-def _explain(error: Exception, name: str, device: str) -> LinkError:
-    """An error of the system in terms of cause and remedy."""
-    number = _errno_of(error)
-    if number in _NO_RESOURCES:
-        return _exhausted(name, error)
-    if number in _BUSY:
-        return _held(name, describe_holders(device))
-    if number in (errno.EACCES, errno.EPERM):
-        group = _group_of(device)
-        remedy = f"add the user of this service to the group {group} and start it again"
-        return LinkError(f"no permission to open {name}", cause="permission", remedy=remedy)
-    if number is None or number in _NOT_A_PORT:  # pyserial drops the number where setting up failed
-        remedy = "set the port to a serial device and the baud to a speed that it knows"
-        return LinkError(f"{name} cannot be set up as a serial port: {error}", cause="config", remedy=remedy)
-    remedy = "plug in the adapter, or set the port to one that /dev/serial/by-id shows"
-    return LinkError(f"{name} is not there: {error}", cause="absent", remedy=remedy)
-
-
-def _errno_of(error: Exception) -> int | None:
-    """termios.error carries its number as the first argument; pyserial copies it into `errno`."""
-    if isinstance(error, termios.error):
-        return int(error.args[0])
-    return error.errno if isinstance(error, OSError) else None
-
-
-def _group_of(device: str) -> str:
-    try:
-        return grp.getgrgid(Path(device).stat().st_gid).gr_name
-    except (OSError, KeyError):
-        return "dialout"
+def _make_switch(
+    config: SerialPortConfig, found: OpenedPort, opened: ExitStack, discard_unsent: Callable[[], None]
+) -> RtsSwitch | None:
+    """The switch has a timer of its own: nobody else's wait is disturbed."""
+    if config.direction is not DirectionControl.RTS:
+        return None
+    timer = PreciseTimer()
+    opened.callback(timer.close)
+    return RtsSwitch(config, found.control, timer, discard_unsent)

@@ -43,6 +43,7 @@ class ModuleStatus:
 class WireStatus:
     """The field bus as a whole: `cause` and `remedy` are in words when the port is not open.
 
+    `port` is the name as configured (a path, or host and port), `device` what it stood for when it was last opened.
     `unexpected_bytes` came after a reply that was complete, so nobody had asked for them.
     """
 
@@ -57,6 +58,8 @@ class WireStatus:
     adopted_sequence: int
     last_valid_ns: int | None
     unexpected_bytes: int = 0
+    device: str = ""
+    transport: str = "rtu"
 
 
 @frozen

@@ -107,3 +107,10 @@ def matching(pattern: str, words: str) -> Validator:
             raise WrongText(attribute.name, words, text)
 
     return check
+
+
+# The system has no good words for anything else: labels have 1 to 63 characters.
+HOST = matching(
+    r"(?=.{1,253}\Z)(?:[0-9A-Fa-f]*:[0-9A-Fa-f:.%\w]*|[\w-]{1,63}(?:\.[\w-]{1,63})*)", "an IP address or a host name"
+)
+"""A host, by its form alone."""

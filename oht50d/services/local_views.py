@@ -115,6 +115,8 @@ def _wire(snapshot: Snapshot, now_ns: int) -> Tree:
     return {
         "is_open": wire.is_open,
         "port": wire.port,
+        "device": wire.device or None,
+        "transport": wire.transport,
         "cause": wire.cause,
         "remedy": wire.remedy,
         "is_simulated": wire.is_simulated,

@@ -2,13 +2,9 @@
 
 from attrs import field, frozen, validators
 
-from oht50d.model.units import Duration, SettingClash, Validator, at_most, between, matching
+from oht50d.model.units import HOST, Duration, SettingClash, Validator, at_most, between, matching
 
 _PORT = validators.and_(validators.ge(0), validators.le(65535))
-# bind() has no good words for anything else: labels have 1 to 63 characters.
-_HOST = matching(
-    r"(?=.{1,253}\Z)(?:[0-9A-Fa-f]*:[0-9A-Fa-f:.%\w]*|[\w-]{1,63}(?:\.[\w-]{1,63})*)", "an IP address or a host name"
-)
 _TCP_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 # Origins are compared letter by letter: an entry that can never match is a mistake, not a harmless one.
 _ORIGINS = validators.deep_iterable(
@@ -31,7 +27,7 @@ def _up_to(most: int) -> Validator:
 class WebConfig:
     """Where the API listens and what it bounds. Port 0: the system chooses; `metrics_port`: a second listener."""
 
-    host: str = field(default="0.0.0.0", validator=_HOST)
+    host: str = field(default="0.0.0.0", validator=HOST)
     port: int = field(default=8000, validator=_PORT)
     metrics_port: int | None = field(default=None, validator=validators.optional(_PORT))
     cors_origins: tuple[str, ...] = field(default=(), validator=_ORIGINS)

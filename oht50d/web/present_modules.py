@@ -15,6 +15,8 @@ def modules_view(snapshot: Snapshot, now_ns: int) -> Json:
         "bus": {
             "is_open": wire.is_open,
             "port": wire.port,
+            "device": wire.device or None,
+            "transport": wire.transport,
             "cause": wire.cause,
             "remedy": wire.remedy,
             "is_simulated": wire.is_simulated,

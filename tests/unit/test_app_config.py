@@ -33,7 +33,7 @@ def test_the_documented_file_holds_exactly_the_defaults() -> None:
 
 def test_the_documented_file_names_every_setting() -> None:
     document = read_document(ROOT / "config" / "oht50d.toml")
-    unset = {("web", "metrics_port")}
+    unset = {("web", "metrics_port"), ("bus", "tcp", "host")}
     assert {path for path in setting_names() if path not in document.lines} == unset
     assert "metrics_port" in document.path.read_text()
 
@@ -86,7 +86,7 @@ def test_every_variable_with_a_setting_reaches_it() -> None:
         "LIDAR_BAUDRATE": "256000",
         "CORS_ORIGINS": "http://x",
     }
-    assert set(environ) == {row.name for row in NAMES if row.key is not None}
+    assert set(environ) == {row.name for row in NAMES if row.key is not None and not row.needs_tcp}
     loaded = load_config(environ=environ, default_file=Path("/nonexistent"))
     config = loaded.config
     assert config.environment is Environment.STAGING
@@ -106,6 +106,57 @@ def test_variables_without_effect_are_noted_without_their_values() -> None:
     notes = load_config(environ=environ, default_file=Path("/nonexistent")).notes
     assert [note.partition(":")[0] for note in notes] == ["DATABASE_URL", "API_WORKERS", "FIRMWARE_HOST"]
     assert "s3cret" not in "".join(notes)
+
+
+FIRMWARE = {"FIRMWARE_HOST": "gateway.local", "FIRMWARE_PORT": "5020"}
+
+
+@pytest.mark.parametrize("transport", ["tcp", "rtu_over_tcp"])
+@pytest.mark.parametrize("place", ["file", "fragment", "command line"])
+def test_the_host_of_the_firmware_is_the_server_where_the_bus_goes_over_tcp(
+    transport: str, place: str, tmp_path: Path
+) -> None:
+    chosen = f'[bus]\ntransport = "{transport}"\n'
+    file = write(tmp_path / "x.toml", "schema_version = 1\n" + (chosen if place == "file" else ""))
+    if place == "fragment":
+        write(tmp_path / "conf.d" / "1.toml", chosen)
+    assignments = [f"bus.transport={transport}"] if place == "command line" else []
+    loaded = load_config(file, environ=FIRMWARE, assignments=assignments)
+    tcp = loaded.config.bus.tcp
+    assert (tcp.host, tcp.port, loaded.config.bus.place) == ("gateway.local", 5020, "gateway.local:5020")
+    assert loaded.notes == ()
+    assert ("bus.tcp.host", "gateway.local", "environment FIRMWARE_HOST") in list(loaded.values())
+
+
+@pytest.mark.parametrize("assignments", [[], ["bus.transport=rtu"]])
+def test_on_a_serial_port_the_host_of_the_firmware_is_ignored_and_told(assignments: list[str], tmp_path: Path) -> None:
+    chosen = '[bus]\ntransport = "tcp"\n' if assignments else ""
+    file = write(tmp_path / "x.toml", f"schema_version = 1\n{chosen}")
+    environ = FIRMWARE | {"FIRMWARE_HOST": "http://no host at all"}
+    loaded = load_config(file, environ=environ, assignments=assignments)
+    assert loaded.config.bus.tcp.host is None
+    assert [note.partition(":")[0] for note in loaded.notes] == ["FIRMWARE_HOST", "FIRMWARE_PORT"]
+    assert all("ignored unless bus.transport is" in note for note in loaded.notes)
+
+
+def test_the_command_line_outranks_the_host_of_the_firmware(tmp_path: Path) -> None:
+    assignments = ["bus.transport=tcp", "bus.tcp.host=10.0.0.7"]
+    loaded = load_config(write(tmp_path / "x.toml", "schema_version = 1\n"), environ=FIRMWARE, assignments=assignments)
+    assert loaded.config.bus.place == "10.0.0.7:5020"
+
+
+@pytest.mark.parametrize("leaf", ["{}", "[1]", "3", "udp"])
+def test_a_transport_that_is_none_is_refused(leaf: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(
+            write(tmp_path / "x.toml", "schema_version = 1\n"), environ=FIRMWARE, assignments=[f"bus.transport={leaf}"]
+        )
+    assert caught.value.key == "bus.transport"
+
+
+def test_two_serial_names_may_be_one_where_the_bus_uses_none(tmp_path: Path) -> None:
+    text = 'schema_version = 1\n[lidar]\nport = "/dev/ttyOHT485"\n[bus]\ntransport = "tcp"\ntcp.host = "h"\n'
+    assert load_config(write(tmp_path / "x.toml", text), environ={}).config.lidar.port == "/dev/ttyOHT485"
 
 
 @pytest.mark.parametrize(
@@ -155,6 +206,15 @@ SENSELESS = {
     "one directory": ("[robot]\nstate_dir = '/srv/x'\nruntime_dir = '/srv/x'", 4, "robot.runtime_dir", "another"),
     "no path": ("[robot]\nstate_dir = 'a\\u0000b'".replace("'", '"'), 3, "robot.state_dir", "a path"),
     "one device": ("[lidar]\nport = '/dev/ttyOHT485'", 3, "lidar.port", "another device than bus.serial.port"),
+    "no server": ("[bus]\ntransport = 'tcp'", 3, "bus.transport", "no bus.tcp.host is set"),
+    "no server name": ("[bus]\ntransport = 'tcp'\ntcp.host = 'a b'", 4, "bus.tcp.host", "an IP address or a host name"),
+    "port 0 of a server": ("[bus.tcp]\nport = 0", 3, "bus.tcp.port", ">= 1"),
+    "a day for a connection": ("[bus.tcp]\nconnect_timeout = '1d'", 3, "bus.tcp.connect_timeout", "within 50ms and"),
+    "three stop bits": ("[bus.serial]\nstop_bits = 3", 3, "bus.serial.stop_bits", "(1, 2)"),
+    "12 bits": ("[bus.serial]\nparity = 'odd'\nstop_bits = 2", 4, "bus.serial.stop_bits", "1 beside a parity bit"),
+    "a delay that nobody keeps": ("[bus.serial]\ndelay_before_send_ms = 1", 3, "bus.serial.delay_before_send_ms",
+                                  "0 unless direction is kernel"),
+    "no direction": ("[bus.serial]\ndirection = 'dtr'", 3, "bus.serial.direction", "one of 'auto', 'kernel', 'rts'"),
     "no device": ("[lidar]\nport = 'ttyUSB1'", 3, "lidar.port", "an absolute path"),
     "a memory of nothing": ("[spool]\nevents_keep = '1us'", 3, "spool.events_keep", "within 1s and"),
     "an age": ("[spool]\nevents_keep = '99999999999999999999d'", 3, "spool.events_keep", "1000 years"),

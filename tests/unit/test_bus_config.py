@@ -2,7 +2,7 @@
 
 import pytest
 
-from oht50d.drivers.field_bus import BusConfig
+from oht50d.drivers.bus_config import BusConfig
 from oht50d.model.units import Duration
 
 

@@ -20,7 +20,21 @@ from core_fixtures import (
 
 from oht50d.core.motion_gate import FrameClass, MotionGate
 from oht50d.core.safety_config import DriveMode
-from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister, WriteRegisters
+from oht50d.model.bus import (
+    BusRequest,
+    MaskWriteRegister,
+    ReadCoils,
+    ReadDeviceIdentification,
+    ReadDiscreteInputs,
+    ReadInputRegisters,
+    ReadRegisters,
+    ReadWriteRegisters,
+    ReportServerId,
+    WriteCoil,
+    WriteCoils,
+    WriteRegister,
+    WriteRegisters,
+)
 from oht50d.model.motion import Direction, MotionDemand
 from oht50d.model.registers import Access, RegisterSpec
 
@@ -102,9 +116,37 @@ def test_what_is_not_proved_harmless_is_motion_and_never_passes(request_: BusReq
     assert not gate().check(request_, permit(), T)
 
 
-def test_reads_always_pass() -> None:
-    assert gate().classify(ReadRegisters(TRAVEL, 0, 13)) is FrameClass.READ
-    assert gate().check(ReadRegisters(TRAVEL, 0, 13), None, T)
+@pytest.mark.parametrize(
+    "request_",
+    [
+        WriteCoil(TRAVEL, 0, False),
+        WriteCoils(TRAVEL, 0, (False,)),
+        MaskWriteRegister(TRAVEL, 0x0001, 0, 0),
+        MaskWriteRegister(DOCK, 0x0020, 0xFFFF, 0),
+        ReadWriteRegisters(TRAVEL, 0, 13, 0x0001, (0, 0, 0)),
+        ReadWriteRegisters(DOCK, 0, 1, 0x0020, (1,)),
+    ],
+)
+def test_a_write_that_no_map_describes_is_motion_and_never_passes(request_: BusRequest) -> None:
+    assert gate().classify(request_) is FrameClass.MOTION
+    assert not gate().check(request_, None, T)
+    assert not gate().check(request_, permit(), T)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ReadRegisters(TRAVEL, 0, 13),
+        ReadInputRegisters(TRAVEL, 0, 13),
+        ReadCoils(TRAVEL, 0, 13),
+        ReadDiscreteInputs(TRAVEL, 0, 13),
+        ReportServerId(TRAVEL),
+        ReadDeviceIdentification(TRAVEL),
+    ],
+)
+def test_reads_always_pass(request_: BusRequest) -> None:
+    assert gate().classify(request_) is FrameClass.READ
+    assert gate().check(request_, None, T)
 
 
 @pytest.mark.parametrize("granted", [None, permit(T - 500 * MS)], ids=["no permit", "expired"])

@@ -10,9 +10,9 @@ from oht50d.codec import modbus_pdu
 from oht50d.codec.rtu import (
     MAX_FRAME_BYTES,
     MalformedFrame,
-    ModbusClient,
     ModbusServer,
     ReplyMismatch,
+    RtuFraming,
     character_ns,
     crc16,
     encode_reply,
@@ -23,9 +23,16 @@ from oht50d.codec.rtu import (
 from oht50d.model.bus import (
     BusReply,
     BusRequest,
+    DeviceIdAccess,
+    DeviceIdentificationReply,
+    DeviceObject,
     ExceptionReply,
+    ReadCoils,
+    ReadDeviceIdentification,
     ReadRegisters,
     ReadReply,
+    ReportServerId,
+    ServerIdReply,
     WriteRegister,
     WriteRegisters,
     WriteReply,
@@ -62,7 +69,7 @@ def with_crc(body: bytes) -> bytes:
 
 
 def receive(request: BusRequest, frame: bytes) -> BusReply | None:
-    client = ModbusClient()
+    client = RtuFraming()
     client.expect(request)
     return client.receive_data(frame)
 
@@ -154,12 +161,12 @@ def test_broadcast_is_encoded_but_has_no_reply() -> None:
     assert encode_request(broadcast)[0] == 0
     assert reply_length(broadcast) == 0
     with pytest.raises(LocalProtocolError):
-        ModbusClient().expect(broadcast)
+        RtuFraming().expect(broadcast)
 
 
 @pytest.mark.parametrize("cut", range(1, len(READ_FRAME)))
 def test_reply_split_at_any_byte(cut: int) -> None:
-    client = ModbusClient()
+    client = RtuFraming()
     client.expect(READ)
     assert client.receive_data(READ_FRAME[:cut]) is None
     assert client.receive_data(b"") is None
@@ -183,7 +190,7 @@ def test_exception_is_recognised_before_the_normal_length_is_in() -> None:
         (WriteRegister(17, 1, 3), "11 06 00 02 00 03", "echoed address 0x0002 instead of 0x0001"),
         (WriteRegister(17, 1, 3), "11 06 00 01 00 04", "echoed word 0x0004 instead of 0x0003"),
         (WriteRegisters(17, 1, (1, 2)), "11 10 00 02 00 02", "echoed address 0x0002 instead of 0x0001"),
-        (WriteRegisters(17, 1, (1, 2)), "11 10 00 01 00 03", "echoed count 3 instead of 2"),
+        (WriteRegisters(17, 1, (1, 2)), "11 10 00 01 00 03", "echoed count 0x0003 instead of 0x0002"),
     ],
 )
 def test_reply_to_something_else_is_a_mismatch(request_: BusRequest, body: str, words: str) -> None:
@@ -202,7 +209,7 @@ def test_flipped_bit_in_words_or_crc_is_noise(index: int) -> None:
 
 
 def test_bytes_after_the_frame_are_noise_and_forget_the_request() -> None:
-    client = ModbusClient()
+    client = RtuFraming()
     client.expect(READ)
     with pytest.raises(RemoteProtocolError, match="after the end"):
         client.receive_data(READ_FRAME + b"\0")
@@ -218,7 +225,7 @@ def test_bytes_beyond_any_frame_are_refused_before_they_are_kept() -> None:
 
 
 def test_bytes_without_a_request_and_after_a_reset_are_refused() -> None:
-    client = ModbusClient()
+    client = RtuFraming()
     assert client.receive_data(b"") is None
     with pytest.raises(RemoteProtocolError, match="without a request"):
         client.receive_data(b"\x11")
@@ -230,7 +237,7 @@ def test_bytes_without_a_request_and_after_a_reset_are_refused() -> None:
 
 
 def test_expecting_again_forgets_the_older_bytes() -> None:
-    client = ModbusClient()
+    client = RtuFraming()
     client.expect(READ)
     client.receive_data(READ_FRAME[:4])
     client.expect(READ)
@@ -263,15 +270,11 @@ def test_server_drops_everything_after_a_wrong_crc() -> None:
 @pytest.mark.parametrize(
     ("body", "why", "code"),
     [
-        ("03 04 00 00 00 01", "function 4 is not served", 1),
-        ("03 07", "function 7 is not served", 1),
-        ("03 0F 00 00 00 0A 02 FF 03", "function 15 is not served", 1),
-        ("03 17 00 00 00 01 00 00 00 01 02 00 07", "function 23 is not served", 1),
         ("03 03 00 00 00 00", "0 registers", 3),
         ("03 03 00 00 00 7E", "126 registers", 3),
         ("03 03 FF FF 00 02", "leave the 16-bit address space", 2),
-        ("03 10 00 00 00 02 02 00 01", "byte count 2 for 2 registers", 3),
-        ("03 10 00 00 00 00 00", "byte count 0 for 0 registers", 3),
+        ("03 10 00 00 00 02 02 00 01", "byte count 2 instead of 4", 3),
+        ("03 10 00 00 00 00 00", "0 registers", 3),
         ("03 10 FF FF 00 02 04 00 01 00 02", "leave the 16-bit address space", 2),
         ("F8 06 00 00 00 01", "unit 248", None),
         ("00 03 00 00 00 01", "unit 0", None),
@@ -300,6 +303,72 @@ def test_server_forgets_half_a_frame_at_a_reset() -> None:
     server.receive_data(b"\x01\x03\x00\x00\x00")
     server.reset()
     assert server.receive_data(encode_request(READ)) == [READ]
+
+
+WHO = ReportServerId(17)
+WHAT = ReadDeviceIdentification(17, DeviceIdAccess.BASIC)
+WHO_FRAME = with_crc(bytes.fromhex("11 11 04 2A FF 01 02"))
+WHAT_FRAME = with_crc(bytes.fromhex("11 2B 0E 01 01 00 00 02 00 02 41 42 01 01 43"))
+
+
+@pytest.mark.parametrize(
+    ("request_", "frame", "reply"),
+    [
+        (WHO, WHO_FRAME, ServerIdReply(17, b"\x2a\xff\x01\x02")),
+        (
+            WHAT,
+            WHAT_FRAME,
+            DeviceIdentificationReply(
+                17, DeviceIdAccess.BASIC, 1, None, (DeviceObject(0, b"AB"), DeviceObject(1, b"C"))
+            ),
+        ),
+    ],
+)
+def test_a_reply_that_says_how_long_it_is_ends_at_its_last_byte(
+    request_: BusRequest, frame: bytes, reply: BusReply
+) -> None:
+    framing = RtuFraming()
+    framing.expect(request_)
+    pieces = [frame[place : place + 1] for place in range(len(frame))]
+    assert [framing.receive_data(piece) for piece in pieces] == [None] * (len(frame) - 1) + [reply]
+    with pytest.raises(RemoteProtocolError, match="after the end"):
+        receive(request_, frame + b"\0")
+    with pytest.raises(RemoteProtocolError, match="CRC"):
+        receive(request_, frame[:-1] + bytes((frame[-1] ^ 1,)))
+    exception = ExceptionReply(17, request_.function, 1)
+    assert receive(request_, encode_reply(exception)) == exception
+
+
+@pytest.mark.parametrize(
+    ("request_", "body"),
+    [(WHO, "11 11 FC"), (WHAT, "11 2B 0E 01 01 00 00 7C"), (WHAT, "11 2B 0E 01 01 00 00 01 00 F5")],
+)
+def test_a_reply_that_would_be_longer_than_a_frame_is_refused_at_once(request_: BusRequest, body: str) -> None:
+    with pytest.raises(ReplyMismatch, match="fits no PDU"):
+        receive(request_, bytes.fromhex(body))
+
+
+def test_the_longest_identification_fits_a_frame() -> None:
+    framing = RtuFraming()
+    framing.expect(WHO)
+    reply = ServerIdReply(17, bytes(251))
+    assert framing.receive_data(encode_reply(reply)[:255]) is None
+    assert framing.receive_data(encode_reply(reply)[255:]) == reply
+
+
+def test_the_byte_count_of_bits_is_checked_as_soon_as_it_is_in() -> None:
+    with pytest.raises(ReplyMismatch, match="byte count 2 instead of 3"):
+        receive(ReadCoils(17, 19, 19), bytes.fromhex("11 01 02"))
+
+
+def test_frames_that_are_read_again_and_again_are_the_same_bytes_and_checked_each_time() -> None:
+    assert encode_request(READ) is encode_request(ReadRegisters(17, 107, 3))
+    for _ in range(2):
+        with pytest.raises(LocalProtocolError):
+            encode_request(ReadRegisters(17, 107, 126))
+    assert [encode_request(ReadRegisters(17, address, 3))[2:4] for address in range(2000)] == [
+        address.to_bytes(2, "big") for address in range(2000)
+    ]
 
 
 def test_times_of_the_line() -> None:

@@ -9,9 +9,19 @@ from attrs import evolve
 from oht50d.codec.registers import load_module_map
 from oht50d.model.bus import (
     BusReply,
+    BusRequest,
     ExceptionReply,
+    MaskWriteRegister,
+    ReadCoils,
+    ReadDeviceIdentification,
+    ReadDiscreteInputs,
+    ReadInputRegisters,
     ReadRegisters,
     ReadReply,
+    ReadWriteRegisters,
+    ReportServerId,
+    WriteCoil,
+    WriteCoils,
     WriteRegister,
     WriteRegisters,
     WriteReply,
@@ -76,6 +86,26 @@ def test_what_may_not_be_written_is_not_written() -> None:
     assert bench.write(0x000D, 1) == ExceptionReply(4, 6, 2)
     assert bench.write(0x0007, 3) == ExceptionReply(4, 6, 3)
     assert bench.write(0x0001, 1, 256) == ExceptionReply(4, 16, 3)
+    assert bench.read(0, 3) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ReadCoils(4, 0, 1),
+        ReadDiscreteInputs(4, 0, 1),
+        ReadInputRegisters(4, 0, 1),
+        WriteCoil(4, 0, True),
+        WriteCoils(4, 0, (True,)),
+        ReportServerId(4),
+        MaskWriteRegister(4, 1, 0, 1),
+        ReadWriteRegisters(4, 0, 1, 1, (1,)),
+        ReadDeviceIdentification(4),
+    ],
+)
+def test_functions_that_the_modules_do_not_have_are_refused(request_: BusRequest) -> None:
+    bench = Bench("travel_motor")
+    assert bench.module.answer(request_) == ExceptionReply(4, request_.function, 1)
     assert bench.read(0, 3) == (1, 0, 0)
 
 

@@ -27,7 +27,8 @@ from oht50d.core.poll_plan import plan_blocks
 from oht50d.core.robot_state import RobotState, Simulation
 from oht50d.core.safety_config import SafetyConfig
 from oht50d.core.wire_schedule import WireSchedule, WireTimes
-from oht50d.drivers.field_bus import BusConfig, FieldBus
+from oht50d.drivers.bus_config import BusConfig
+from oht50d.drivers.field_bus import FieldBus
 from oht50d.drivers.serial_port import SerialLink, SerialPortConfig, open_serial_port
 from oht50d.drivers.timer import PreciseTimer
 from oht50d.model.bus import BusReply, BusRequest, ExceptionReply, ReadRegisters, ReadReply

@@ -20,7 +20,7 @@ import trio
 import trio.testing
 from attrs import evolve, frozen
 
-from oht50d.drivers import serial_port
+from oht50d.drivers import serial_setup
 from oht50d.drivers.port_holders import describe_holders, describe_process, holders_of
 from oht50d.drivers.serial_port import SerialLink, SerialPortConfig, open_serial_port
 from oht50d.model.errors import LinkError, LinkLost
@@ -92,6 +92,53 @@ async def test_bytes_pass_in_both_directions_through_a_symbolic_link(wire: Wire)
         assert await link.receive_some(2) == b"ab"
         assert await link.receive_some(2) == b"c"
         link.close()
+
+
+async def test_a_stable_name_is_resolved_again_at_every_opening(wire: Wire, tmp_path: Path) -> None:
+    """A replugged adapter comes back as another device behind the same link."""
+    other_master, other_slave = pty.openpty()
+    tty.setraw(other_slave)
+    other = os.ttyname(other_slave)
+    os.close(other_slave)
+    name = Path(wire.config.port)
+    opened = []
+    for device, master in ((wire.device, wire.master), (other, other_master), (wire.device, wire.master)):
+        name.unlink()
+        name.symlink_to(device)
+        link = await open_serial_port(wire.config)
+        opened.append(link.device)
+        await link.send_all(device.encode())
+        assert os.read(master, 4096) == device.encode()
+        assert [path.name for path in tmp_path.glob("*.lock") if holders_of(str(path))] == [
+            f"oht50d{device.replace('/', '-')}.lock"
+        ]
+        link.close()
+    os.close(other_master)
+    assert opened == [wire.device, other, wire.device]
+
+
+async def test_a_name_that_moves_while_the_port_is_open_leaves_the_open_one_alone(wire: Wire) -> None:
+    link = await open_serial_port(wire.config)
+    name = Path(wire.config.port)
+    name.unlink()
+    await link.send_all(b"still here")
+    assert os.read(wire.master, 4096) == b"still here"
+    link.close()
+    assert (await refusal(wire.config)).cause == "absent"
+    name.symlink_to(wire.device)
+    (await open_serial_port(wire.config)).close()
+
+
+async def test_a_slow_latency_timer_is_a_warning_of_the_link(wire: Wire, tmp_path: Path) -> None:
+    link = await open_serial_port(wire.config, sysfs=tmp_path)
+    assert link.warning == ""
+    link.close()
+    attribute = tmp_path / "class" / "tty" / Path(wire.device).name / "device" / "latency_timer"
+    attribute.parent.mkdir(parents=True)
+    attribute.symlink_to("/proc/sys/kernel/cap_last_cap")  # nobody may write it
+    link = await open_serial_port(wire.config, sysfs=tmp_path)
+    assert f"the latency timer of {wire.device} is" in link.warning
+    link.close()
 
 
 async def test_a_frame_is_with_the_kernel_before_any_other_task_runs(wire: Wire) -> None:
@@ -289,7 +336,7 @@ async def test_a_forbidden_lock_file(wire: Wire, monkeypatch: pytest.MonkeyPatch
     def forbidden(path: Path) -> int:
         raise PermissionError(errno.EACCES, "forbidden", str(path))
 
-    monkeypatch.setattr(serial_port, "take_lock", forbidden)
+    monkeypatch.setattr(serial_setup, "take_lock", forbidden)
     assert (await refusal(wire.config)).cause == "permission"
 
 
@@ -301,7 +348,7 @@ async def test_a_forbidden_port_names_the_group_that_may(wire: Wire, monkeypatch
     error = await refusal(wire.config)
     assert error.cause == "permission"
     assert "to the group" in error.remedy
-    assert serial_port._group_of("/nonexistent") == "dialout"
+    assert serial_setup._group_of("/nonexistent") == "dialout"
 
 
 @pytest.mark.parametrize(
@@ -310,10 +357,10 @@ async def test_a_forbidden_port_names_the_group_that_may(wire: Wire, monkeypatch
 async def test_a_port_that_breaks_while_it_is_set_up(
     wire: Wire, monkeypatch: pytest.MonkeyPatch, number: int, cause: str
 ) -> None:
-    def broken(_port: serial.Serial) -> None:
+    def broken(_port: serial.Serial, _config: SerialPortConfig) -> None:
         raise termios.error(number, os.strerror(number))
 
-    monkeypatch.setattr(serial_port, "_configure", broken)
+    monkeypatch.setattr(serial_setup, "_configure", broken)
     assert (await refusal(wire.config)).cause == cause
     assert holders_of(wire.device) == ()
 
@@ -383,7 +430,7 @@ async def test_a_port_locked_by_another_program_names_it(wire: Wire, holder: sub
 async def test_a_real_port_that_somebody_opened_without_a_lock_is_refused(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serial_port, "_is_pseudo_terminal", lambda _fd: False)
+    monkeypatch.setattr(serial_setup, "_is_pseudo_terminal", lambda _fd: False)
     link = await open_serial_port(wire.config)
     link.close()
     with subprocess.Popen([sys.executable, "-c", HOLD, wire.device], stdout=subprocess.PIPE, text=True) as process:

@@ -9,64 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from raw_master import LIMIT_S, Master, framed
 from robot_fixture import ROOT, SCENARIOS, SimulatedRobot, open_raw, read_within
 
 CHARACTER_S = 10 / 115200
 SILENCE_S = 0.00175
 TURNAROUND_S = 0.001
-LIMIT_S = 2.0
-
-
-def crc(octets: bytes) -> bytes:
-    """Bit by bit, after the serial line guide: independent of the code under test."""
-    remainder = 0xFFFF
-    for octet in octets:
-        remainder ^= octet
-        for _ in range(8):
-            remainder = remainder >> 1 ^ (0xA001 if remainder & 1 else 0)
-    return remainder.to_bytes(2, "little")
-
-
-def framed(text: str) -> bytes:
-    octets = bytes.fromhex(text)
-    return octets + crc(octets)
-
-
-class Master:
-    """A bus master of a few lines that keeps the silence between frames."""
-
-    def __init__(self, robot: SimulatedRobot) -> None:
-        self.robot = robot
-        self.descriptor = open_raw(robot.bus_path)
-
-    def send(self, frame: bytes) -> None:
-        time.sleep(0.004)
-        os.write(self.descriptor, frame)
-
-    def exchange(self, text: str, count: int, limit_s: float = LIMIT_S) -> bytes:
-        self.send(framed(text))
-        return read_within(self.descriptor, count, limit_s)
-
-    def words(self, unit: int, address: int, count: int = 1) -> list[int]:
-        reply = self.exchange(f"{unit:02x} 03 {address:04x} {count:04x}", 5 + 2 * count)
-        assert reply[:3] == bytes((unit, 3, 2 * count))
-        assert reply[-2:] == crc(reply[:-2])
-        return [int.from_bytes(reply[at : at + 2], "big") for at in range(3, 3 + 2 * count, 2)]
-
-    def write(self, unit: int, address: int, word: int) -> None:
-        request = f"{unit:02x} 06 {address:04x} {word:04x}"
-        assert self.exchange(request, 8) == framed(request)
-
-    def drive(self, setpoint: int, direction: int = 1) -> None:
-        """Brake off, both drives on."""
-        self.write(3, 0x31, 1)
-        for base in (0x00, 0x10):
-            self.write(4, base + 7, direction)
-            request = f"04 10 {base + 1:04x} 0002 04 0001 {setpoint:04x}"
-            assert self.exchange(request, 8)[:6] == bytes.fromhex(f"04 10 {base + 1:04x} 0002")
-
-    def close(self) -> None:
-        os.close(self.descriptor)
 
 
 @pytest.fixture(scope="module")
