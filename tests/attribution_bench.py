@@ -1,11 +1,8 @@
-"""Slaves on the memory line whose every reply says which request it answers, and an adversary between them and the bus.
+"""An adversary between the real bus owner and its modules, within what a serial line can do.
 
-Attribution is decided by words: a register without a role, and the upper byte of every 8-bit register (which no decoder
-looks at), carry the number of the request. What is published under a request must carry that request's words.
-
-The adversary keeps what a serial line keeps: the replies of one unit come in the order of its requests. It may delay
-them by any time, lose, damage (so that the CRC shows it) or repeat them in order, interleave those of different units,
-and put in frames of strangers; not of the very unit, function and length that are asked for: nobody can tell those.
+The replies of one unit come in the order of its requests. It may delay them by any time, lose, refuse, damage (so that
+the CRC shows it) or repeat them in order, interleave those of different units, and put in frames of strangers; not of
+the very unit, function and length that are asked for: nobody can tell those.
 """
 
 import random
@@ -16,19 +13,19 @@ from contextlib import asynccontextmanager, suppress
 import trio
 from attrs import define, field, frozen
 from bus_fakes import CHARACTER_NS, MS, Bench, Pieces, make_bench
+from line_noise import flipped
+from numbered_replies import NumberedReplies, Wrong
 
 from oht50d.clock import now_ns
-from oht50d.codec.rtu import crc16, encode_reply, reply_length
-from oht50d.core.stop_frames import StopFrame
+from oht50d.codec.rtu import crc16, reply_length
 from oht50d.core.wire_schedule import Idle, Slot
-from oht50d.model.bus import BusRequest, ExceptionReply, ExchangeResult, ReadRegisters, ReadReply
+from oht50d.model.bus import BusRequest
 from oht50d.model.errors import LinkLost
 from oht50d.model.motion import Cause, CauseCode, StopKind
-from oht50d.model.registers import BlockReadings, DataType, RegisterSpec
+from oht50d.model.registers import BlockReadings
 
 MOST_LATE_NS = 2_000 * MS
 AT_ONCE_NS = MS
-MAX_ASKED = 1000
 STRANGERS = (0x01, 0x09, 0x20)
 UNKNOWN_FUNCTIONS = (4, 2, 23)
 UNUSED_COUNTS = (41, 60, 100)
@@ -52,24 +49,6 @@ class Mix:
 
 CLEAN = Mix()
 ROUGH = Mix(late=0.05, lost=0.01, refused=0.01, damaged=0.01, foreign=0.01)
-REFUSALS = (4, 5, 6, 8, 10, 11)
-"""Exception codes: which one comes says which request is refused."""
-
-
-def flipped(octets: bytes, rng: random.Random) -> bytes:
-    """Damage that a CRC-16 always shows in frames of this length: 1 to 3 bits, or one burst of at most 16 bits.
-
-    Bits count in the order of the line, the lowest of each byte first. Of random rubbish one frame in 65,536 passes.
-    """
-    number, bits = int.from_bytes(octets, "little"), 8 * len(octets)
-    if rng.random() < 0.5:
-        for bit in rng.sample(range(bits), rng.randint(1, 3)):
-            number ^= 1 << bit
-    else:
-        length = rng.randint(2, min(16, bits))
-        burst = 1 | 1 << (length - 1) | rng.getrandbits(length)
-        number ^= burst << rng.randint(0, bits - length)
-    return number.to_bytes(len(octets), "little")
 
 
 @frozen
@@ -86,33 +65,6 @@ class Held:
         )  # fmt: skip
 
 
-@frozen
-class Asked:
-    """A request as the slaves got it and the words that answer it and no other."""
-
-    number: int
-    request: BusRequest
-    words: tuple[int, ...]
-    refusal: int = field(init=False)
-
-    @refusal.default
-    def _make_refusal(self) -> int:
-        return REFUSALS[self.number % len(REFUSALS)]
-
-
-@frozen
-class Wrong:
-    """Words that were told under a request which they do not answer; `owner` is the one that they do answer."""
-
-    request: BusRequest
-    sent_ns: int
-    owner: Asked | None
-
-    @property
-    def is_same_block(self) -> bool:
-        return self.owner is not None and self.owner.request == self.request
-
-
 @define(slots=False)
 class Adversary:
     """One rule of the memory line; everything that it did is counted."""
@@ -122,36 +74,26 @@ class Adversary:
     mix: Mix
     slot: Slot | None = None
     counts: Counter[str] = field(factory=Counter)
-    wrong: dict[int, Wrong] = field(factory=dict)
-    """By the time of the request."""
     published: int = 0
-    _asked: dict[int, Asked] = field(factory=dict)
-    _number: int = 0
+    replies: NumberedReplies = field(init=False)
     _owed_until_ns: dict[int, int] = field(factory=dict)
     _held: dict[int, list[Held]] = field(factory=dict)
 
+    def __attrs_post_init__(self) -> None:
+        self.replies = NumberedReplies(self.bench)
+
     def install(self) -> None:
         """Between the schedule and the line, and between the bus owner and those who read what it publishes."""
-        schedule, sequencer = self.bench.schedule, self.bench.schedule.sequencer
-        choose, complete, complete_poll = schedule.next, sequencer.complete, schedule.polls.complete
+        schedule = self.bench.schedule
+        choose = schedule.next
 
         def next_slot(at_ns: int) -> Slot | Idle:
             step = choose(at_ns)
             self.slot = step if isinstance(step, Slot) else None
             return step
 
-        def take_poll(slot: Slot, result: ExchangeResult) -> BlockReadings | None:
-            self._judge_reply(result)
-            return complete_poll(slot, result)
-
-        def complete_stop(frame: StopFrame, result: ExchangeResult) -> None:
-            if frame.is_read_back:
-                self._judge_reply(result)
-            complete(frame, result)
-
         schedule.next = next_slot  # type: ignore[method-assign] # listens in
-        schedule.polls.complete = take_poll  # type: ignore[method-assign] # listens in
-        sequencer.complete = complete_stop  # type: ignore[method-assign] # listens in
+        self.replies.listen()
         self.bench.on_readings = self._note_published
         self.bench.rules.append(self)
 
@@ -162,13 +104,11 @@ class Adversary:
     # -- the slaves and the way to them
 
     def __call__(self, request: BusRequest, honest: Pieces) -> Pieces:
-        self._number += 1
         rng, mix, at_ns = self.rng, self.mix, now_ns()
         if not honest:
             return []
-        ((delay_ns, adu),) = honest
-        if isinstance(request, ReadRegisters):
-            adu = self._answer(request, at_ns)
+        ((delay_ns, honest_adu),) = honest
+        adu = self.replies.reply(request, honest_adu, is_refused=rng.random() < mix.refused)
         released, held = self._released(request.unit), self._held[request.unit]
         is_owing = bool(held) or self._owed_until_ns.get(request.unit, 0) > at_ns
         if is_owing and rng.random() < mix.deaf:
@@ -184,15 +124,6 @@ class Adversary:
             self._owed_until_ns[request.unit] = max(due_ns, self._owed_until_ns.get(request.unit, 0))
             self.counts["late"] += self._owed_until_ns[request.unit] > at_ns + self._timeout_ns(request)
         return pieces
-
-    def _answer(self, request: ReadRegisters, at_ns: int) -> bytes:
-        asked = self._asked[at_ns] = Asked(self._number, request, self._words(request))
-        while len(self._asked) > MAX_ASKED:
-            del self._asked[next(iter(self._asked))]
-        if self.rng.random() < self.mix.refused:
-            self.counts["refused"] += 1
-            return encode_reply(ExceptionReply(request.unit, 3, asked.refusal))
-        return encode_reply(ReadReply(request.unit, asked.words))
 
     def _released(self, unit: int) -> Pieces:
         """Replies that were held back come in the exchange that begins, before its own."""
@@ -252,43 +183,11 @@ class Adversary:
         body = bytes((unit, function, 2 * count)) + rng.randbytes(2 * count)
         return body + crc16(body).to_bytes(2, "little")
 
-    def _words(self, request: ReadRegisters) -> tuple[int, ...]:
-        module = self.bench.modules[request.unit]
-        span = range(request.address, request.address + request.count)
-        return tuple(self._word(module.map.by_address[a], module.word(a)) if a in module.image else 0 for a in span)
-
-    def _word(self, spec: RegisterSpec, word: int) -> int:
-        if spec.role is None and not spec.is_writable:
-            return (self._number + 31 * spec.address) & 0xFFFF
-        if spec.data_type is DataType.UINT8:
-            number = self._number >> 8 if spec.address % 3 == 0 else self._number
-            return (number & 0xFF) << 8 | word
-        return word
-
-    # -- attribution
-
-    def _note_published(self, readings: BlockReadings) -> None:
+    def _note_published(self, readings: BlockReadings) -> bool:
         self.published += 1
-        self._judge(readings.block.request, readings.words, readings.requested_ns)
+        self.replies.judge(readings)
         self.bench.readings.clear()
-
-    def _judge_reply(self, result: ExchangeResult) -> None:
-        """An outcome as those get it who asked."""
-        if isinstance(result.reply, ReadReply):
-            self._judge(result.request, result.reply.words, result.sent_ns)
-        elif isinstance(result.reply, ExceptionReply):
-            self.counts["refusals attributed"] += 1
-            if result.reply.code != self._asked[result.sent_ns].refusal:
-                self.wrong[result.sent_ns] = Wrong(result.request, result.sent_ns, None)
-
-    def _judge(self, request: BusRequest, words: tuple[int, ...], sent_ns: int) -> None:
-        """What carries a request's time must carry its words, and that request must be the one under way."""
-        self.counts["judged"] += 1
-        asked = self._asked[sent_ns]
-        if asked.request == request and asked.words == words and asked.number == self._number:
-            return
-        owner = next((other for other in self._asked.values() if other.words == words), None)
-        self.wrong[sent_ns] = Wrong(request, sent_ns, owner)
+        return False
 
 
 @define
@@ -297,6 +196,8 @@ class Tally:
 
     counts: Counter[str]
     wrong: list[Wrong]
+    judged: int
+    refusals: int
     published: int
     exchanges: int
     bus_s: float
@@ -309,7 +210,7 @@ class Tally:
     def told(self) -> str:
         return (
             f"{self.counts['late']:,} late replies ({self.counts['aimed']:,} aimed), {self.exchanges:,} exchanges in "
-            f"{self.bus_s:.0f} s of bus time, {self.published:,} blocks published, {self.counts['judged']:,} outcomes "
+            f"{self.bus_s:.0f} s of bus time, {self.published:,} blocks published, {self.judged:,} outcomes "
             f"judged, {len(self.wrong)} wrong"
         )
 
@@ -321,9 +222,14 @@ async def tally(seed: int, mix: Mix, is_enough: Callable[[Adversary, float], boo
         while not is_enough(adversary, (now_ns() - began_ns) / 1e9):  # noqa: ASYNC110 - mock time costs nothing
             await trio.sleep(0.1)
         return Tally(
-            adversary.counts, list(adversary.wrong.values()), adversary.published - before,
-            adversary.exchanges - at_first, (now_ns() - began_ns) / 1e9,
-        )  # fmt: skip
+            counts=adversary.counts,
+            wrong=list(adversary.replies.wrong.values()),
+            judged=adversary.replies.judged,
+            refusals=adversary.replies.refusals,
+            published=adversary.published - before,
+            exchanges=adversary.exchanges - at_first,
+            bus_s=(now_ns() - began_ns) / 1e9,
+        )
 
 
 @asynccontextmanager

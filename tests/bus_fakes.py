@@ -177,7 +177,7 @@ class Bench:
     reports: list[StopReport] = field(factory=list)
     do_replies_outlive_the_port: bool = False
     on_open: Callable[[], Awaitable[None]] | None = None
-    on_readings: Callable[[BlockReadings], None] = field(default=lambda _readings: None)
+    on_readings: Callable[[BlockReadings], bool] = field(default=lambda _readings: False)
     on_report: Callable[[StopReport], None] = field(default=lambda _report: None)
     bus: FieldBus = field(init=False)
 
@@ -194,9 +194,9 @@ class Bench:
         self.lines.append(line)
         return line
 
-    def publish(self, readings: BlockReadings) -> None:
+    def publish(self, readings: BlockReadings) -> bool:
         self.readings.append(readings)
-        self.on_readings(readings)
+        return self.on_readings(readings)
 
     def publish_stop(self, report: StopReport) -> None:
         self.reports.append(report)

@@ -127,10 +127,10 @@ class Control:
         self.bench.modules[SAFETY].image[register] = word
 
 
-def make_control(*, is_lidar_simulated: bool = True) -> Control:
+def make_control(*, is_lidar_simulated: bool = True, travel: str = "travel_motor") -> Control:
     """Built inside a Trio test."""
     config = SafetyConfig(brake_wiring=BrakeWiring.ENERGISE_TO_RELEASE)
-    bench = make_bench(config=config)
+    bench = make_bench(travel=travel, config=config)
     state = RobotState(bench.schedule, bench.actuators, Simulation(True, is_lidar_simulated), config.zones.sector_count)
     kernel = SafetyKernel(config, BOOT_ID, now_ns())
     snapshots, store = SnapshotShelf(), Store()
@@ -160,9 +160,9 @@ def utc_now() -> str:
 
 
 @asynccontextmanager
-async def running_control(*, is_lidar_simulated: bool = True) -> AsyncIterator[Control]:
+async def running_control(*, is_lidar_simulated: bool = True, travel: str = "travel_motor") -> AsyncIterator[Control]:
     """All tasks of the ring on a robot that has just been switched on."""
-    control = make_control(is_lidar_simulated=is_lidar_simulated)
+    control = make_control(is_lidar_simulated=is_lidar_simulated, travel=travel)
     async with trio.open_nursery() as nursery:
         control.guardian.step(0)
         await nursery.start(control.recorder.run)

@@ -27,7 +27,8 @@ class ModuleInput:
     """The link to one module kind; `was_seen` stays True once it was identified in this boot.
 
     `last_valid_ns` is the age of what the module is there for (chain, drive speeds, velocity, battery), so that a
-    module that answers everything but that counts as lost. `error` is the module-wide error code as last read.
+    module that answers everything but that counts as lost. `ended_silence` is from when to when that was not heard: the
+    longest such time that ended since the last step. `error` is the module-wide error code as last read.
     """
 
     is_identified: bool
@@ -35,6 +36,7 @@ class ModuleInput:
     last_valid_ns: int | None
     problem: str
     error: int = 0
+    ended_silence: tuple[int, int] | None = None
 
 
 @frozen(kw_only=True)
