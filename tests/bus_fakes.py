@@ -17,6 +17,7 @@ from oht50d.drivers.field_bus import FieldBus
 from oht50d.drivers.serial_port import SerialPortConfig
 from oht50d.model.bus import BusRequest, WriteRegister, WriteRegisters
 from oht50d.model.errors import LinkLost
+from oht50d.model.line import LineSettings
 from oht50d.model.motion import Decision, Direction, MotionDemand, Permit, StopReport
 from oht50d.model.registers import BlockReadings, ModuleMap
 from oht50d.sim.modbus_slaves import SlaveModule
@@ -47,6 +48,8 @@ class MemoryLine:
     rules: list[Rule] = field(factory=list)
     turnaround_ns: int = MS
     sent: list[tuple[int, BusRequest]] = field(factory=list)
+    settings: list[tuple[int, LineSettings]] = field(factory=list)
+    """Every change of the port's settings."""
     quiet_ns: list[int] = field(factory=list)
     """For every frame sent: how long no byte had been on the line."""
     drained: int = 0
@@ -100,6 +103,11 @@ class MemoryLine:
         octets = self._take_due()
         self.drained += len(octets)
         return octets
+
+    def reconfigure(self, line: LineSettings) -> None:
+        self._require_line()
+        self.settings.append((now_ns(), line))
+        self._take_due()
 
     def close(self) -> None:
         self.is_closed = True

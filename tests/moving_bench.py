@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 import trio
 from attrs import define, field, frozen
 from bus_fakes import DOCK, MS, SAFETY, TRAVEL, Pieces
-from control_bench import ANNA, RESET_BUTTON, Control, running_control
+from control_bench import ANNA, RESET_BUTTON, Control, make_control, running_control
 from line_noise import flipped
 from numbered_replies import NumberedReplies
 
@@ -276,7 +276,7 @@ def _listen(robot: MovingRobot) -> None:
 @asynccontextmanager
 async def moving_robot(seed: int, noise: Noise = QUIET, travel: str = "travel_motor") -> AsyncIterator[MovingRobot]:
     """On its way over a line that is still clean; then with `noise`."""
-    async with running_control(travel=travel) as control:
+    async with running_control(make_control(travel=travel)) as control:
         line = NoisyLine(random.Random(seed), NumberedReplies(control.bench))
         robot = MovingRobot(control, line, Keeper(control))
         _drive(control)

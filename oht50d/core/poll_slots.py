@@ -7,6 +7,7 @@ from oht50d.core.module_link import ModuleLink
 from oht50d.core.poll_plan import PollPlan, plan_blocks
 from oht50d.core.role_table import RoleTable
 from oht50d.core.slot_fence import SlotFence
+from oht50d.core.stuck_watch import StuckWatch
 from oht50d.core.wire_slots import Purpose, Slot, WireTimes, read_of
 from oht50d.model.bus import ExceptionReply, ExchangeResult, ReadReply
 from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, PollClass, RegisterBlock
@@ -34,6 +35,7 @@ class PollSlots:
         self._times = times
         self._roles = roles
         self._on_identified = on_identified
+        self._stuck = StuckWatch()
         blocks = [block for module in maps for block in plan_blocks(module)]
         self._plan = PollPlan(blocks)
         self._is_moving = False
@@ -117,6 +119,7 @@ class PollSlots:
             self._identify(link, readings)
         if not link.is_identified:
             return None
+        readings = self._stuck.judge(readings)
         if BUTTON_ROLE in self._roles.apply(readings) and self._roles.number(BUTTON_ROLE):
             self._plan.hasten_block(block, readings.received_ns + PRESSED_PERIOD_NS)
         return readings

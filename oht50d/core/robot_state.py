@@ -5,15 +5,18 @@ It feeds the safety step with inputs and everybody else with snapshots.
 
 from collections.abc import Mapping, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from oht50d.codec.registers import raw_of_word
 from oht50d.core.actuators import Actuators
+from oht50d.core.discovery import Discovery
 from oht50d.core.inputs import DriveFeedback, ModuleInput, SafetyInputs
 from oht50d.core.module_link import ModuleLink
+from oht50d.core.module_registry import ModuleRegistry, shared_serials
 from oht50d.core.role_table import RoleReading, RoleTable
 from oht50d.core.wire_schedule import WireSchedule
 from oht50d.model.lidar import LidarLinkState, LidarStatus, SectorReport
+from oht50d.model.modules import DiscoveryStatus, ModuleTrust, Trust
 from oht50d.model.motion import StopReport
 from oht50d.model.registers import BlockReadings, ModuleKind, Reading
 from oht50d.model.snapshot import ModuleStatus, WireStatus
@@ -41,8 +44,18 @@ class Simulation:
 class RobotState:
     """The newest of everything; bounded by the maps, the sectors and `MAX_STOPS`."""
 
-    def __init__(self, schedule: WireSchedule, actuators: Actuators, simulation: Simulation, sectors: int) -> None:
+    def __init__(
+        self,
+        schedule: WireSchedule,
+        actuators: Actuators,
+        simulation: Simulation,
+        sectors: int,
+        registry: ModuleRegistry,
+        discovery: Discovery | None = None,
+    ) -> None:
         self._schedule = schedule
+        self.registry = registry
+        self.search = discovery
         self._actuators = actuators
         self._simulation = simulation
         speeds = frozenset(f"drive.{drive.number}.actual_speed" for drive in actuators.drives)
@@ -72,6 +85,7 @@ class RobotState:
             for spec, word, value, quality in columns
         }  # fmt: skip
         self._seen.add(block.kind)
+        self.registry.apply(readings)
         for spec, word in zip(block.specs, readings.words, strict=True):
             if spec.role == "module.error":
                 self._errors[block.kind] = raw_of_word(spec, word)
@@ -118,6 +132,7 @@ class RobotState:
 
     def inputs(self, wire: WireStatus) -> SafetyInputs:
         """One consistent set for a safety step."""
+        self._note_links(wire)
         sequencer, line = self._schedule.sequencer, self._schedule.drive_line
         simulated = (self._simulation.is_bus, self._simulation.is_lidar)
         return SafetyInputs(
@@ -144,7 +159,17 @@ class RobotState:
 
     def modules(self, now_ns: int) -> tuple[ModuleStatus, ...]:
         """One status a bound module, ascending by address."""
-        return tuple(self._module_status(link, now_ns) for _, link in sorted(self._schedule.links.items()))
+        doubled = self._doubled_serials()
+        links = sorted(self._schedule.links.items())
+        return tuple(self._module_status(link, doubled.get(unit, ""), now_ns) for unit, link in links)
+
+    def discovery(self) -> DiscoveryStatus | None:
+        """What the search beside polling found; None where nobody searches."""
+        if self.search is None:
+            return None
+        status, doubled = self.search.status(), self._doubled_serials()
+        found = tuple(evolve(one, problem=one.problem or doubled.get(one.address, "")) for one in status.found)
+        return evolve(status, found=found)
 
     def number(self, role: str) -> float | None:
         """The usable numeric value of a role, whatever its age."""
@@ -154,6 +179,19 @@ class RobotState:
         """The value of a role that is usable and not older than `limit_ns`."""
         reading = self._roles.get(role)
         return None if reading is None or reading.age_ns(now_ns) > limit_ns else self._roles.number(role)
+
+    def _note_links(self, wire: WireStatus) -> None:
+        """Whoever was silent, or was there before an opening, has to show again who he is."""
+        if wire.opened_ns is not None:
+            self.registry.reopen(wire.opened_ns)
+        for unit, link in self._schedule.links.items():
+            if not link.is_identified:
+                self.registry.forget(unit, link.last_valid_ns or 0)
+
+    def _doubled_serials(self) -> Mapping[int, str]:
+        shown = [(unit, identity.serial) for unit in self._schedule.links if (identity := self.registry.identity(unit))]
+        found = () if self.search is None else self.search.status().found
+        return shared_serials([*shown, *((one.address, one.serial) for one in found)])
 
     def _drive(self, number: int) -> DriveFeedback:
         def role(name: str) -> RoleReading | None:
@@ -169,10 +207,21 @@ class RobotState:
             self._heard_ns.get(kind),
             link.problem,
             self._errors.get(kind, 0),
+            self.registry.trust(link.module.address),
             self._silences.get(kind),
         )
 
-    def _module_status(self, link: ModuleLink, now_ns: int) -> ModuleStatus:
+    def _problem(self, link: ModuleLink, trust: ModuleTrust, doubled: str) -> str:
+        """The most important thing to say about a module, in words."""
+        if not self._schedule.is_open:
+            return "the port is closed"
+        if self._schedule.pause.is_on:
+            return "not polled: bus scan under way"
+        is_told = trust.trust.is_inhibiting or trust.trust is Trust.UPDATED
+        return link.problem or (trust.note if is_told else "") or doubled
+
+    def _module_status(self, link: ModuleLink, doubled: str, now_ns: int) -> ModuleStatus:
+        trust = self.registry.trust(link.module.address)
         last_ns = link.last_valid_ns
         is_heard = last_ns is not None and now_ns - last_ns <= ONLINE_NS
         merged: dict[str, Reading] = {}
@@ -189,7 +238,8 @@ class RobotState:
             last_valid_ns=last_ns,
             serial=link.serial,
             firmware=link.firmware,
-            problem=link.problem if self._schedule.is_open else "the port is closed",
+            problem=self._problem(link, trust, doubled),
             counters=link.counters,
             readings=merged,
+            trust=trust,
         )

@@ -5,7 +5,7 @@ from attrs import evolve
 from oht50d.core.fence import Fence
 from oht50d.core.module_link import ModuleLink
 from oht50d.core.wire_slots import Purpose, Slot
-from oht50d.model.bus import BusRequest, ExchangeResult, ReadRegisters
+from oht50d.model.bus import BusRequest, ExchangeResult, Failure, ReadRegisters, ReadRequest
 
 
 class SlotFence:
@@ -64,7 +64,12 @@ class SlotFence:
 
     @staticmethod
     def tell_delayed(probe: Slot, result: ExchangeResult) -> None:
-        """A source whose slot waits for a probe that was not answered learns of that as the outcome of its own."""
+        """A source whose slot waits for a probe that was not answered learns of that: a read has failed in the same
+        way, a write was not sent at all."""
         slot = probe.delayed
-        if slot is not None and slot.source is not None and result.reply is None:
+        if slot is None or slot.source is None or result.reply is not None or result.failure is Failure.ABANDONED:
+            return
+        if isinstance(slot.request, ReadRequest):
             slot.source.complete(slot, evolve(result, request=slot.request))
+        else:
+            slot.source.refuse(slot, "not sent: replies to older requests may still come, and the module is silent")

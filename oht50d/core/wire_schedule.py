@@ -6,12 +6,13 @@ encoding; when it runs out the schedule trips S1 by itself.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from attrs import evolve
 
 from oht50d.core.actuators import Actuators
+from oht50d.core.bus_scan import COMPLETE, FOR_A_STOP, PORT_LOST, BusScan, PollingPause
 from oht50d.core.drive_line import DriveLine
 from oht50d.core.drive_timeout import DriveTimeout
 from oht50d.core.module_link import ModuleLink
@@ -25,6 +26,7 @@ from oht50d.core.stop_sequence import StopSequencer
 from oht50d.core.wire_feedback import are_drives_prepared, motion_feedback, residual_words
 from oht50d.core.wire_slots import Idle, Purpose, Slot, SlotSource, WireTimes
 from oht50d.model.bus import BusRequest, ExchangeResult, WriteRegister, WriteRegisters
+from oht50d.model.errors import CommandRejected
 from oht50d.model.motion import Cause, CauseCode, Decision, Permit, StopKind, StopReport
 from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, PollClass
 
@@ -72,6 +74,11 @@ class WireSchedule:
         self._is_polls_turn = False
         self._decision: Decision | None = None
         self._is_open = False
+        self.opened_ns: int | None = None
+        """When the modules had to begin to prove who they are: the last opening, or the end of a scan."""
+        self.pause = PollingPause()
+        self.on_open: Callable[[], None] = lambda: None
+        self.on_unexpected: Callable[[int, int], None] = lambda _unit, _now_ns: None
         self.adopted_sequence = 0
 
     def attach(self, source: SlotSource, rank: Rank) -> None:
@@ -84,15 +91,18 @@ class WireSchedule:
     def open(self, now_ns: int, cause: Cause) -> None:
         """The port was opened: S0 to the bound addresses first, then everybody proves who he is."""
         self._is_open = True
+        self.opened_ns = now_ns
         self.drive_line.forget()
         self._timeout.forget()
         for link in self.links.values():
             link.forget_identity()
+        self.on_open()
         self.sequencer.secure_opening((cause,), now_ns)
 
     def close(self) -> None:
         """The port is gone: no frame can be sent."""
         self._is_open = False
+        self.pause.end(PORT_LOST)
 
     def observe_closed(self, now_ns: int) -> None:
         """While the port is closed nobody asks for slots; the limits of a stop run all the same."""
@@ -118,15 +128,35 @@ class WireSchedule:
             self.drive_line.mark_energised()
         return False
 
+    @property
+    def may_search(self) -> bool:
+        """No drive is energised and no stop with time limits is under way."""
+        return not self.drive_line.is_energised and not self.sequencer.is_judged
+
+    def begin_scan(self, scan: BusScan) -> None:
+        """Nobody is polled until it is over. Raises CommandRejected for the reasons why it may not begin."""
+        if not self._is_open:
+            raise CommandRejected("NOT_READY", "the port is closed")
+        if not self.may_search:
+            raise CommandRejected("SAFETY_VIOLATION", "no scan while drives are energised or a stop is under way")
+        self.pause.begin(scan)
+
+    def end_scan(self, why: str, now_ns: int) -> None:
+        """What follows is what follows an opening: S0, and everybody proves who he is. Nothing without a scan."""
+        if self.pause.end(why):
+            self.open(now_ns, Cause(CauseCode.BUS_SCAN, now_ns, "the bus scan is over"))
+
     def trip(self, kind: StopKind, causes: tuple[Cause, ...], now_ns: int) -> bool:
         """Start or escalate a stop; True if that changed anything."""
+        was_scanning = self.pause.is_on
+        self.end_scan(FOR_A_STOP, now_ns)
         before = (self.sequencer.is_active, self.sequencer.kind)
         self.sequencer.trip(kind, causes, now_ns)
         self.drive_line.forget()
         if self._decision is not None:
             # A stop that is over before the permit would have been gives the permit no second life.
             self._decision = evolve(self._decision, permit=None, demand=None)
-        return before != (True, self.sequencer.kind)
+        return was_scanning or before != (True, self.sequencer.kind)
 
     @property
     def permit_ends_ns(self) -> int | None:
@@ -143,15 +173,23 @@ class WireSchedule:
             return report
         return evolve(report, residual=residual_words(self._roles, self._actuators, self._config.drive_timeout))
 
+    def adopt(self) -> None:
+        """Acknowledge the newest decision; by the wire's own task, as the service manager's watchdog hangs on it."""
+        if self._decision is not None:
+            self.adopted_sequence = self._decision.sequence
+
     # -- the next slot
 
     def next(self, now_ns: int) -> Slot | Idle:
         """The exchange that should be made now, or how long nothing is due."""
-        if self._decision is not None:
-            # Acknowledged by the wire's own task: this is what the service manager's watchdog hangs on.
-            self.adopted_sequence = self._decision.sequence
+        self.adopt()
         if not self._is_open:
             return Idle(now_ns + PAUSE_NS)
+        if self.pause.is_on:
+            step = self.pause.next_slot(now_ns)
+            if step is not None:
+                return self._fence.sent(step) if isinstance(step, Slot) else step
+            self.end_scan(COMPLETE, now_ns)
         self._watch_permit(now_ns)
         if self.sequencer.is_active:
             self.sequencer.observe(self._feedback(now_ns), now_ns)
@@ -169,9 +207,11 @@ class WireSchedule:
 
     def complete(self, slot: Slot, result: ExchangeResult) -> BlockReadings | None:
         """Take the outcome of a slot; decoded readings of an identified module are returned."""
-        result = self._fence.attributed(slot, result)
+        attributed = self._fence.attributed(slot, result)
+        # The questions of a scan are not held up by the fence, and their answers are no values.
+        result = result if self.pause.is_on else attributed
         link = self.links.get(slot.request.unit)
-        if link is not None:
+        if link is not None and slot.purpose is not Purpose.SEARCH:
             link.record(result)
         self._is_polls_turn = (slot.delayed or slot).source is not None
         match slot.purpose:
@@ -195,8 +235,11 @@ class WireSchedule:
         return None
 
     def note_unexpected(self, octets: bytes, now_ns: int) -> None:
-        """Bytes came that nobody waits for: a reply that is late or comes twice."""
+        """Bytes came that nobody waits for, most likely a reply that is late or comes twice."""
         self._fence.unexpected(octets, now_ns)
+        if self.pause.scan is not None:
+            self.pause.scan.note_unexpected(octets[0], now_ns)
+        self.on_unexpected(octets[0], now_ns)
 
     # -- slots by rank
 
@@ -230,6 +273,9 @@ class WireSchedule:
         request = self.drive_line.next_request(decision.demand, decision.permit, now_ns)
         if request is None or not self.gate.check(request, decision.permit, now_ns):
             return None
+        if not self.links[request.unit].is_identified:
+            # Whoever has just come back has not shown who he is, nor got his settings again.
+            return None
         if isinstance(request, WriteRegisters) and not self._is_prepared(decision.permit):
             # Enable waits until mode and direction are read back: the ramp of a stop depends on the mode.
             return None
@@ -250,16 +296,18 @@ class WireSchedule:
 
     def _outside_slot(self, now_ns: int) -> Slot | None:
         """Errands, then searches; between two of them a poll that is due gets its turn; a stop has the wire alone."""
-        if self.sequencer.is_active:
+        if self.sequencer.is_judged or (self._is_polls_turn and self.polls.is_due):
             return None
-        if self._is_polls_turn and self.polls.is_due:
-            return None
-        for _, source in self._sources:
+        for rank, source in self._sources:
+            if rank is Rank.ERRAND and self.sequencer.is_active:
+                # The S0 of an opening lasts for as long as a module is missing: only the search for it goes on.
+                continue
             wanted = source.next_slot(now_ns)
             if wanted is None:
                 continue
-            if not self.gate.check(wanted.request, None, now_ns):
-                source.refuse(wanted, "only the motion gate may write this")
+            refusal = self.gate.refusal(wanted.request)
+            if refusal is not None:
+                source.refuse(wanted, refusal)
                 continue
             return self._fence.passed(evolve(wanted, source=source), now_ns)
         return None

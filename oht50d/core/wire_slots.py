@@ -40,7 +40,7 @@ class SlotSource(Protocol):
         ...
 
     def refuse(self, slot: "Slot", why: str) -> None:
-        """The motion gate does not let one of its slots out."""
+        """One of its slots cannot go out: the motion gate or the fence does not let it."""
         ...
 
     def wakeup_ns(self, now_ns: int) -> int | None:

@@ -18,6 +18,7 @@ from oht50d.core.wire_slots import Slot
 from oht50d.drivers.pending_reply import PendingReply
 from oht50d.model.bus import BusReply, BusRequest, ExceptionReply, ExchangeResult, Failure
 from oht50d.model.errors import LinkLost, RemoteProtocolError
+from oht50d.model.line import LineSettings
 from oht50d.model.motion import StopKind
 
 SEND_LIMIT_NS = 20_000_000
@@ -59,6 +60,10 @@ class ByteLink(Protocol):
     async def receive_some(self, max_bytes: int = 4096) -> bytes: ...
 
     def drain_input(self) -> bytes: ...
+
+    def reconfigure(self, line: LineSettings) -> None:
+        """Set the open port anew; what waits in it is dropped. Raises LinkError, LinkLost if the port is gone."""
+        ...
 
     def close(self) -> None: ...
 
@@ -117,7 +122,7 @@ class ModbusLine:
         self._must_drain = False
         self._slot: Slot
         self._reception = _Reception()
-        self._sent_ns = self._ends_ns = 0
+        self._sent_ns = self._ends_ns = self._sent_bytes = 0
 
     @property
     def late_replies(self) -> int:
@@ -128,6 +133,10 @@ class ModbusLine:
         self._framing.reset()
         self._is_dirty = True
         self._line_free_ns = at_ns
+
+    def set_times(self, times: LineTimes) -> None:
+        """The port was set anew; call `begin` for an open one."""
+        self._times = times
 
     def discard_input(self) -> None:
         """Throw away what waits in the tty before the next frame: after a loop gap it may be seconds old."""
@@ -186,7 +195,8 @@ class ModbusLine:
         self._is_dirty = False
         self._line_free_ns = max(ended_ns, self._ends_ns)
         self._observe(ended_ns, Way.RECEIVED, reception.octets, reception.verdict(), slot.purpose)
-        return ExchangeResult(slot.request, reception.reply, None, sent_ns, ended_ns)
+        octets = len(reception.octets)
+        return ExchangeResult(slot.request, reception.reply, None, sent_ns, ended_ns, self._sent_bytes, octets)
 
     def give_up(self) -> ExchangeResult:
         """The outcome of the exchange whose reply has not come in time."""
@@ -202,7 +212,10 @@ class ModbusLine:
             reception.failure, note = Failure.SILENT, Note.STALE
         self._line_free_ns = max(ended_ns, self._ends_ns)
         self._observe(ended_ns, Way.RECEIVED, reception.octets, note, slot.purpose)
-        return ExchangeResult(slot.request, None, reception.failure, self._sent_ns, ended_ns)
+        octets = len(reception.octets)
+        return ExchangeResult(
+            slot.request, None, reception.failure, self._sent_ns, ended_ns, self._sent_bytes, octets
+        )  # fmt: skip
 
     async def _send(self, link: ByteLink, slot: Slot, urgency: Urgency) -> int:
         """When the frame went out."""
@@ -216,6 +229,7 @@ class ModbusLine:
         is_early = sent_ns < quiet_ns
         self.early_frames += is_early
         self._is_dirty = True
+        self._sent_bytes = len(adu)
         ends_ns = self._ends_ns = sent_ns + len(adu) * times.character_ns
         sent = link.send_now(adu)
         if sent < len(adu):

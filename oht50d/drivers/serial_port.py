@@ -12,14 +12,16 @@ from pathlib import Path
 
 import serial
 import trio
+from attrs import evolve
 
 from oht50d.drivers.latency_timer import SYSFS
 from oht50d.drivers.port_control import NO_SUCH_CONTROL, Ioctl, system_ioctl
 from oht50d.drivers.rs485_direction import RtsSwitch
 from oht50d.drivers.serial_settings import DirectionControl, SerialPortConfig
-from oht50d.drivers.serial_setup import OpenedPort, explain, open_exclusively
+from oht50d.drivers.serial_setup import OpenedPort, apply_line, explain, open_exclusively
 from oht50d.drivers.timer import PreciseTimer
-from oht50d.model.errors import LinkLost
+from oht50d.model.errors import LinkError, LinkLost
+from oht50d.model.line import LineSettings
 
 __all__ = ["SerialLink", "SerialPortConfig", "open_serial_port"]
 
@@ -49,6 +51,7 @@ class SerialLink:
 
     def __init__(self, config: SerialPortConfig, found: OpenedPort, opened: ExitStack) -> None:
         """Take over what `opened` would close; use `open_serial_port` instead."""
+        self._config = config
         self._name = config.port
         self._port = found.port
         self.device = found.device
@@ -126,6 +129,22 @@ class SerialLink:
         except (OSError, termios.error, serial.PortNotOpenError) as error:
             raise self._lost() from error
         return dropped
+
+    def reconfigure(self, line: LineSettings) -> None:
+        """Set speed and character of the open port; what waits in it is dropped.
+
+        Raises LinkError if the driver does not know them, LinkLost if the port has hung up.
+        """
+        try:
+            self._config = evolve(self._config, baud=line.baud, parity=line.parity, stop_bits=line.stop_bits)
+            apply_line(self._port, self._config)
+            termios.tcflush(self._port.fileno(), termios.TCIFLUSH)
+        except ValueError as error:
+            raise LinkError(f"{self._name} cannot be set to {line}: {error}", cause="config") from error
+        except (OSError, termios.error) as error:
+            raise self._lost() from error
+        if self._rts is not None:
+            self._rts.retime(self._config)
 
     def set_dtr(self, is_asserted: bool) -> bool:
         """Drive the DTR line; False if the port has no such line (a pseudo-terminal). Raises LinkLost."""

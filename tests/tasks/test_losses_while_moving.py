@@ -1,7 +1,7 @@
 """Noise and silence while the robot moves: the real bus owner, guardian and kernel on the memory line, virtual time.
 
-A module that matters for motion and gives no valid reply for 150 ms stops the robot; a single lost frame never does. The
-keeper of the bench checks both at every step of the kernel, by its own account of what was published when. Counts
+A module that matters for motion and gives no valid reply for 150 ms stops the robot; a single lost frame never does.
+The keeper of the bench checks both at every step of the kernel, by its own account of what was published when. Counts
 are reduced here; `tests/soak` runs an hour of each kind of noise.
 """
 

@@ -2,7 +2,20 @@
 
 import pytest
 from attrs import evolve
-from core_fixtures import DOCK, MS, POWER, SAFETY, SECTORS, TRAVEL, S, WireBench, good_inputs, sector, stop_report
+from core_fixtures import (
+    DOCK,
+    MS,
+    POWER,
+    SAFETY,
+    SECTORS,
+    TRAVEL,
+    S,
+    WireBench,
+    fresh_registry,
+    good_inputs,
+    sector,
+    stop_report,
+)
 
 from oht50d.core.robot_state import MAX_STOPS, ONLINE_NS, RobotState, Simulation
 from oht50d.model.bus import Failure
@@ -13,7 +26,8 @@ from oht50d.model.snapshot import WireStatus
 
 
 def state(bench: WireBench, simulation: Simulation | None = None) -> RobotState:
-    return RobotState(bench.schedule, bench.actuators, simulation or Simulation(True, True), SECTORS)
+    simulation = simulation or Simulation(True, True)
+    return RobotState(bench.schedule, bench.actuators, simulation, SECTORS, fresh_registry(bench.maps))
 
 
 def wire(bench: WireBench) -> WireStatus:

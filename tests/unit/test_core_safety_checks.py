@@ -404,3 +404,12 @@ def test_fresh(limit_ns: int, expected: bool) -> None:
     assert is_fresh(reading(0, NOW), NOW, limit_ns) is expected
     assert not is_fresh(None, NOW, limit_ns)
     assert not is_fresh(reading(0, NOW, is_usable=False), NOW, limit_ns)
+
+
+def test_a_bus_that_is_only_listened_to_refuses_motion_with_words() -> None:
+    wire = evolve(GOOD.wire, is_open=False, is_listen_only=True, is_listening=True, opened_ns=None)
+    (cause_,) = evaluate_wire(evolve(GOOD, wire=wire), RESTING)
+    assert cause_.code is C.LISTEN_ONLY
+    assert "nothing is sent" in cause_.detail
+    closed = evolve(wire, is_listening=False, cause="no such device")
+    assert codes(tuple(evaluate_wire(evolve(GOOD, wire=closed), RESTING))) == {"listen_only", "module_missing"}

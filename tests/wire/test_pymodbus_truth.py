@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from core_fixtures import fresh_registry
 from pymodbus.server import ModbusSerialServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 from truth_words import LEFT_BY_S0, SERIALS, TRUTH, Row
@@ -125,7 +126,7 @@ async def read_everything(maps: Sequence[ModuleMap], port: str, lock_dir: Path) 
     """Open the port with the real bus owner and wait until every readable register of every map had its turn."""
     actuators = find_actuators(maps, released_word=1)
     schedule = WireSchedule(maps, actuators, SafetyConfig(), PATIENT)
-    state = RobotState(schedule, actuators, Simulation(True, True), sectors=8)
+    state = RobotState(schedule, actuators, Simulation(True, True), sectors=8, registry=fresh_registry(tuple(maps)))
     config = BusConfig(serial=SerialPortConfig(port=port, lock_dir=str(lock_dir)))
     settled = trio.Event()
 
