@@ -50,7 +50,6 @@ def build_module_rooms(
         config.bus.discovery,
         schedule.links,
         schedule.probe_budget,
-        times,
         times.probe_wait_ns,
         lambda: schedule.may_search,
     )
