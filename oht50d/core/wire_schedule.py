@@ -18,7 +18,7 @@ from oht50d.core.module_link import ModuleLink
 from oht50d.core.motion_gate import MotionGate
 from oht50d.core.outside_slots import OutsideSlots, Rank
 from oht50d.core.poll_slots import PollSlots
-from oht50d.core.probe_budget import ProbeBudget, module_claim
+from oht50d.core.probe_budget import OUTSIDE_CLAIM, ProbeBudget, module_claim
 from oht50d.core.role_table import RoleTable
 from oht50d.core.rounds import Rounds
 from oht50d.core.safety_config import SafetyConfig
@@ -221,9 +221,7 @@ class WireSchedule:
 
     def complete(self, slot: Slot, result: ExchangeResult) -> BlockReadings | None:
         """Take the outcome of a slot; decoded readings of an identified module are returned."""
-        link = self.links.get(slot.request.unit)
-        if link is not None and slot.purpose is not Purpose.SEARCH:
-            self._record(link, result)
+        self._record(slot, result)
         self.polls.note_asked(slot.request)
         self._fence.record(result)
         self._is_polls_turn = slot.source is not None
@@ -335,7 +333,15 @@ class WireSchedule:
 
     # -- helpers
 
-    def _record(self, link: ModuleLink, result: ExchangeResult) -> None:
+    def _record(self, slot: Slot, result: ExchangeResult) -> None:
+        """Count it where it belongs; what a search asks says nothing of a module, and it spends by itself."""
+        link = self.links.get(slot.request.unit)
+        if slot.purpose is Purpose.SEARCH:
+            return
+        if link is None:
+            if slot.purpose is Purpose.FENCE:
+                self.probe_budget.spend(OUTSIDE_CLAIM, result.sent_ns, result.ended_ns)
+            return
         if link.is_dead:
             self.probe_budget.spend(module_claim(link.module.address), result.sent_ns, result.ended_ns)
         link.record(result)
