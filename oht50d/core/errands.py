@@ -232,10 +232,12 @@ class Errands:
     # -- helpers
 
     def _job_of(self, slot: Slot) -> _Job | None:
-        """Whose slot it is; None if that errand has been withdrawn since."""
+        """Whose slot it is, by its request (the schedule may have shortened its time-out); None if that errand has
+        been withdrawn since."""
         offered, self._offered = self._offered, None
-        is_own = offered is not None and offered[0] == slot and offered[1] in self._jobs
-        return offered[1] if offered is not None and is_own else None
+        if offered is None or offered[0].request != slot.request or offered[1] not in self._jobs:
+            return None
+        return offered[1]
 
     def _is_on_the_line(self, job: _Job) -> bool:
         """Whether the frame of a write may have gone out, though nobody has told what came of it."""

@@ -334,17 +334,15 @@ class WireSchedule:
     # -- helpers
 
     def _record(self, slot: Slot, result: ExchangeResult) -> None:
-        """Count it where it belongs; what a search asks says nothing of a module, and it spends by itself."""
+        """What a search asks says nothing of a module; it and errands spend for unbound units by themselves."""
         link = self.links.get(slot.request.unit)
-        if slot.purpose is Purpose.SEARCH:
+        if slot.purpose is Purpose.SEARCH or (link is None and slot.purpose is not Purpose.FENCE):
             return
-        if link is None:
-            if slot.purpose is Purpose.FENCE:
-                self.probe_budget.spend(OUTSIDE_CLAIM, result.sent_ns, result.ended_ns)
-            return
-        if link.is_dead:
-            self.probe_budget.spend(module_claim(link.module.address), result.sent_ns, result.ended_ns)
-        link.record(result)
+        if link is None or link.is_dead:
+            claim = OUTSIDE_CLAIM if link is None else module_claim(slot.request.unit)
+            self.probe_budget.spend(claim, result.sent_ns, result.ended_ns)
+        if link is not None:
+            link.record(result)
 
     def _complete_motion(self, result: ExchangeResult) -> None:
         self.drive_line.complete(result)

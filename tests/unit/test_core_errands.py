@@ -2,6 +2,8 @@
 
 from itertools import pairwise
 
+from attrs import evolve
+
 from oht50d.core.errands import BUSY_PAUSE_NS, MAX_QUEUED, SECOND_LOOK_NS, SPACING_NS, Errands, Patience
 from oht50d.core.probe_budget import OUTSIDE_CLAIM, SHARE, ProbeBudget
 from oht50d.core.wire_slots import Purpose, Slot
@@ -208,6 +210,16 @@ def test_two_exchanges_are_spaced() -> None:
     ended_ns = wire.now_ns
     assert wire.errands.next_slot(ended_ns + SPACING_NS - 1) is None
     assert wire.errands.next_slot(ended_ns + SPACING_NS) is not None
+
+
+def test_a_time_out_that_the_schedule_has_shortened_changes_nothing() -> None:
+    """A write whose outcome were lost for that would be sent again."""
+    wire = Wire()
+    wire.submit(WriteErrand(WRITE))
+    for outcome in (words(3), ECHO, words(7)):
+        wire.answer(evolve(wire.slot(), timeout_ns=9 * MS), outcome)
+    assert wire.sent == [LOOK, WRITE, LOOK]
+    assert wire.ended[0].outcome is ErrandOutcome.VERIFIED
 
 
 def test_asking_again_asks_for_the_same() -> None:
