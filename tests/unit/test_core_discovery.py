@@ -98,7 +98,8 @@ def test_a_foreign_module_is_found_in_less_than_five_seconds_and_by_reads_only()
 def test_the_whole_range_is_asked_in_less_than_five_seconds_when_everything_is_dead() -> None:
     search = Search()
     for link in search.links.values():
-        link.is_identified, link.failures = False, 3
+        link.is_identified = False
+        link.breaker.failures, link.breaker.openings = 3, 1
     search.run(4_999)
     assert search.discovery.status().rounds >= 1
     assert not {POWER, SAFETY, TRAVEL, DOCK} & {request.unit for request in search.asked}, "their links ask them"
@@ -117,7 +118,8 @@ def test_silence_costs_at_most_a_twentieth_of_the_wire() -> None:
 def test_it_repeats_sooner_while_a_mandatory_module_is_missing(is_missing: bool, seconds: int) -> None:
     search = Search()
     search.links[SAFETY].is_identified = not is_missing
-    search.links[SAFETY].failures = 3 if is_missing else 0
+    if is_missing:
+        search.links[SAFETY].breaker.failures, search.links[SAFETY].breaker.openings = 3, 1
     search.run(seconds * 1000 - 100)
     assert search.discovery.status().rounds == 1
     search.run(4_500)
