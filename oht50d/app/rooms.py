@@ -217,7 +217,7 @@ def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_
     maker = SnapshotMaker(identity, config.safety, utc_now)
     bus_timer, step_timer = timers = PreciseTimer(), PreciseTimer()
     late = _LateGuardian()
-    sight = build_sight(config.bus, schedule, maps)
+    sight = build_sight(config.bus, schedule, wire_times(config.bus), maps)
     bus = FieldBus(
         config.bus, schedule, bus_timer, opener_of(config.bus, open_serial_port),
         publish=late.accept_block, publish_stop=late.accept_stop,

@@ -18,7 +18,7 @@ from oht50d.core.module_link import ModuleLink
 from oht50d.core.motion_gate import MotionGate
 from oht50d.core.outside_slots import OutsideSlots, Rank
 from oht50d.core.poll_slots import PollSlots
-from oht50d.core.probe_budget import ProbeBudget, module_claim
+from oht50d.core.probe_budget import OUTSIDE_CLAIM, ProbeBudget, module_claim
 from oht50d.core.role_table import RoleTable
 from oht50d.core.rounds import Rounds
 from oht50d.core.safety_config import SafetyConfig
@@ -224,9 +224,7 @@ class WireSchedule:
         attributed = self._fence.attributed(slot, result)
         # The questions of a scan are not held up by the fence, and their answers are no values.
         result = result if self.pause.is_on else attributed
-        link = self.links.get(slot.request.unit)
-        if link is not None and slot.purpose is not Purpose.SEARCH:
-            self._record(link, result)
+        self._record(slot, result)
         self.polls.note_asked(slot.request)
         self._is_polls_turn = (slot.delayed or slot).source is not None
         match slot.purpose:
@@ -335,10 +333,16 @@ class WireSchedule:
 
     # -- helpers
 
-    def _record(self, link: ModuleLink, result: ExchangeResult) -> None:
-        if link.is_dead:
-            self.probe_budget.spend(module_claim(link.module.address), result.sent_ns, result.ended_ns)
-        link.record(result)
+    def _record(self, slot: Slot, result: ExchangeResult) -> None:
+        """What a search asks says nothing of a module; it and errands spend for unbound units by themselves."""
+        link = self.links.get(slot.request.unit)
+        if slot.purpose is Purpose.SEARCH or (link is None and slot.purpose is not Purpose.FENCE):
+            return
+        if link is None or link.is_dead:
+            claim = OUTSIDE_CLAIM if link is None else module_claim(slot.request.unit)
+            self.probe_budget.spend(claim, result.sent_ns, result.ended_ns)
+        if link is not None:
+            link.record(result)
 
     def _complete_motion(self, result: ExchangeResult) -> None:
         self.drive_line.complete(result)
