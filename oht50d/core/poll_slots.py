@@ -139,8 +139,12 @@ class PollSlots:
         """A module that is dead, when the budget allows it."""
         if not self._skipped:
             return None
-        self.probe_budget.look(self._plan.fast_due_ns(FAST_NS, self._skipped))
+        self.look_for_quiet()
         return self.identities.probe(now_ns)
+
+    def look_for_quiet(self) -> None:
+        """Tell the budget how long no fast poll becomes due."""
+        self.probe_budget.look(self._plan.fast_due_ns(FAST_NS, self._skipped))
 
     def is_due(self, now_ns: int) -> bool:
         """True if a poll waits for the wire."""

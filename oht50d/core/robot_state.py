@@ -189,6 +189,7 @@ class RobotState:
         if wire.opened_ns is not None:
             self.registry.reopen(wire.opened_ns)
         for unit, link in self._schedule.links.items():
+            self.registry.note_refused(unit, self._schedule.polls.lessons.lesson(unit).refused)
             if not link.is_identified:
                 self.registry.forget(unit, link.last_valid_ns or 0)
 
