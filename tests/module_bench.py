@@ -4,7 +4,7 @@ from attrs import evolve
 from bus_fakes import MS, Bench
 
 from oht50d.core.discovery import Discovery, DiscoveryConfig, TwentiethShare
-from oht50d.core.wire_schedule import Rank, WireTimes
+from oht50d.core.wire_schedule import Rank
 from oht50d.sim.modbus_slaves import SlaveModule
 
 SERIALS = {2: 2000, 3: 3000, 4: 4000, 5: 5000}
@@ -36,9 +36,8 @@ def stranger(bench: Bench, unit: int, *, serial: int, type_code: int) -> SlaveMo
 def attach_discovery(bench: Bench) -> Discovery:
     """As the house does it."""
     schedule = bench.schedule
-    times = WireTimes(safety_ns=25 * MS, other_ns=50 * MS, probe_ns=25 * MS, max_late_ns=1000 * MS)
     discovery = Discovery(
-        DiscoveryConfig(), schedule.links, TwentiethShare(), times, lambda _request: PROBE_NS,
+        DiscoveryConfig(), schedule.links, TwentiethShare(), lambda _request: PROBE_NS,
         lambda: schedule.may_search,
     )  # fmt: skip
     schedule.attach(discovery, Rank.BACKGROUND)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 from attrs import define, field
-from core_fixtures import DOCK, MS, POWER, SAFETY, START_NS, TIMES, TRAVEL, S, shipped_maps
+from core_fixtures import DOCK, MS, POWER, SAFETY, START_NS, TRAVEL, S, shipped_maps
 from strange_modules import LIFTER, Answer, device, silent
 
 from oht50d.core.address_probe import TWICE
@@ -51,7 +51,6 @@ class Search:
             DiscoveryConfig(**settings),
             self.links,
             self.allowance,
-            TIMES,
             lambda _request: PROBE_NS,
             lambda: self.is_at_rest,
         )
@@ -98,7 +97,8 @@ def test_a_foreign_module_is_found_in_less_than_five_seconds_and_by_reads_only()
 def test_the_whole_range_is_asked_in_less_than_five_seconds_when_everything_is_dead() -> None:
     search = Search()
     for link in search.links.values():
-        link.is_identified, link.failures = False, 3
+        link.is_identified = False
+        link.breaker.failures, link.breaker.openings = 3, 1
     search.run(4_999)
     assert search.discovery.status().rounds >= 1
     assert not {POWER, SAFETY, TRAVEL, DOCK} & {request.unit for request in search.asked}, "their links ask them"
@@ -117,7 +117,8 @@ def test_silence_costs_at_most_a_twentieth_of_the_wire() -> None:
 def test_it_repeats_sooner_while_a_mandatory_module_is_missing(is_missing: bool, seconds: int) -> None:
     search = Search()
     search.links[SAFETY].is_identified = not is_missing
-    search.links[SAFETY].failures = 3 if is_missing else 0
+    if is_missing:
+        search.links[SAFETY].breaker.failures, search.links[SAFETY].breaker.openings = 3, 1
     search.run(seconds * 1000 - 100)
     assert search.discovery.status().rounds == 1
     search.run(4_500)
@@ -140,16 +141,6 @@ def test_a_request_during_a_round_asks_for_another_one() -> None:
     assert search.discovery.search_now() == 2
     search.run(8_000)
     assert search.discovery.status().rounds == 2
-
-
-def test_a_silent_address_is_left_alone_until_no_late_answer_is_possible() -> None:
-    search = Search(first=6, last=6)
-    search.run(600)
-    search.discovery.search_now()
-    search.run(300)
-    assert len(search.asked) == 1
-    search.run(200)
-    assert len(search.asked) == 2
 
 
 def test_gone_after_two_rounds_without_an_answer() -> None:
