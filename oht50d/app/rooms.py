@@ -79,7 +79,6 @@ def wire_times(config: BusConfig) -> WireTimes:
         safety_ns=config.safety_timeout.ns,
         other_ns=config.reply_timeout.ns,
         probe_ns=config.probe_timeout.ns,
-        max_late_ns=config.max_late.ns,
         has_numbered_replies=has_numbered_replies(config),
         turnaround_ns=config.assumed_turnaround.ns,
         speed=LineSpeed(line_times(config).character_ns, line_times(config).silence_ns),

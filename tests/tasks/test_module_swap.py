@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 import trio
 from attrs import define, evolve, field
-from bus_fakes import CHARACTER_NS, DOCK, MS, TRAVEL, Pieces, make_bench
+from bus_fakes import DOCK, MS, TRAVEL, Pieces, make_bench
 from control_bench import ANNA, Control, make_control, rejected, running_control, utc_now
 from core_fixtures import fresh_registry, shipped_maps
 from module_bench import PROBE_NS, SERIALS, show, show_all, stranger
@@ -257,7 +257,7 @@ async def test_polls_keep_their_pace_while_absent_addresses_are_asked(autojump_c
         longest_ns = (50 + 25 + 7) * MS  # a period, one whole probe, and the block that was due before this one
         assert max(later - earlier for earlier, later in pairwise(times)) <= longest_ns
         searched = [request for at, request in bench.line.sent if request.unit > DOCK and at >= start_ns]
-        taken_ns = len(searched) * (PROBE_NS + 31 * CHARACTER_NS)
+        taken_ns = len(searched) * PROBE_NS
         assert 0.03 <= taken_ns / (10_000 * MS) <= 0.052, "a twentieth of the wire: two probes a second"
 
 
