@@ -13,23 +13,25 @@ from oht50d.core.discovery import Discovery
 from oht50d.core.inputs import DriveFeedback, ModuleInput, SafetyInputs
 from oht50d.core.module_link import ModuleLink
 from oht50d.core.module_registry import ModuleRegistry, shared_serials
+from oht50d.core.needed_roles import is_needed
 from oht50d.core.role_table import RoleReading, RoleTable
 from oht50d.core.wire_schedule import WireSchedule
 from oht50d.model.lidar import LidarLinkState, LidarStatus, SectorReport
 from oht50d.model.modules import DiscoveryStatus, ModuleTrust, Trust
 from oht50d.model.motion import StopReport
-from oht50d.model.registers import BlockReadings, ModuleKind, Reading
+from oht50d.model.registers import BlockReadings, ModuleKind, Reading, RegisterSpec
 from oht50d.model.snapshot import ModuleStatus, WireStatus
 
 ONLINE_NS = 2_000_000_000
 """A module that was not heard for this long is shown as offline (its loss for motion is judged much sooner)."""
 MAX_STOPS = 8
 
-_KEY_ROLES: Mapping[ModuleKind, tuple[str, ...]] = {
-    ModuleKind.SAFETY: ("chain.open",),
-    ModuleKind.DOCK: ("velocity.x",),
-    ModuleKind.POWER: ("battery.soc",),
+_KEY_ROLES: Mapping[ModuleKind, frozenset[str]] = {
+    ModuleKind.SAFETY: frozenset({"chain.open"}),
+    ModuleKind.DOCK: frozenset({"velocity.x"}),
+    ModuleKind.POWER: frozenset({"battery.soc"}),
 }
+"""What a module is there for; of the drives it is their speeds."""
 
 
 @frozen
@@ -57,10 +59,15 @@ class RobotState:
         self.search = discovery
         self._actuators = actuators
         self._simulation = simulation
+        speeds = frozenset(f"drive.{drive.number}.actual_speed" for drive in actuators.drives)
+        self._key_roles = {**_KEY_ROLES, ModuleKind.TRAVEL: speeds}
         self._roles = RoleTable()
-        self._blocks: dict[int, dict[int, dict[str, Reading]]] = {}
+        self._blocks: dict[int, dict[int, tuple[int, dict[str, Reading]]]] = {}
         self._seen: set[ModuleKind] = set()
         self._errors: dict[ModuleKind, int] = {}
+        self._heard_ns: dict[ModuleKind, int] = {}
+        """When the oldest of the readings came that a module is there for."""
+        self._silences: dict[ModuleKind, tuple[int, int]] = {}
         self.lidar = LidarStatus(LidarLinkState.CONNECTING, is_simulated=simulation.is_lidar)
         self.sectors: list[SectorReport | None] = [None] * sectors
         self._stops: list[StopReport] = []
@@ -71,19 +78,39 @@ class RobotState:
         """Take one decoded reply; the roles that it carried are returned."""
         block = readings.block
         columns = zip(block.specs, readings.words, readings.values, readings.qualities, strict=True)
-        self._blocks.setdefault(block.unit, {})[block.first] = {
+        named = {
             spec.name: Reading(
                 spec.name, spec.address, spec.role, word, value, spec.unit, quality,
                 readings.requested_ns, readings.received_ns,
             )
             for spec, word, value, quality in columns
         }  # fmt: skip
+        self._blocks.setdefault(block.unit, {})[block.first] = readings.requested_ns, named
         self._seen.add(block.kind)
         self.registry.apply(readings)
         for spec, word in zip(block.specs, readings.words, strict=True):
             if spec.role == "module.error":
                 self._errors[block.kind] = raw_of_word(spec, word)
-        return self._roles.apply(readings)
+        roles = self._roles.apply(readings)
+        if not self._key_roles.get(block.kind, frozenset()).isdisjoint(roles):
+            self._note_heard(block.kind, readings.received_ns)
+        return roles
+
+    def _note_heard(self, kind: ModuleKind, at_ns: int) -> None:
+        """A silence that ends between two steps is judged by the second one."""
+        found = [self._roles.get(role) for role in self._key_roles[kind]]
+        if None in found:
+            return
+        heard_ns = min(reading.received_ns for reading in found if reading is not None)
+        before_ns = self._heard_ns.get(kind, heard_ns)
+        self._heard_ns[kind] = heard_ns
+        began_ns, ended_ns = self._silences.get(kind, (0, 0))
+        if heard_ns > before_ns and at_ns - before_ns > ended_ns - began_ns:
+            self._silences[kind] = before_ns, at_ns
+
+    def forget_silences(self) -> None:
+        """A step has judged them."""
+        self._silences.clear()
 
     def apply_sectors(self, reports: Sequence[SectorReport]) -> None:
         """Take what the beam has just passed."""
@@ -130,6 +157,8 @@ class RobotState:
             commanded_direction=line.commanded_direction,
             is_everything_simulated=all(simulated),
             is_anything_simulated=any(simulated),
+            bus_refusal=self._schedule.polls.admission.moving.refusal,
+            refused_needs=self._refused_needs(),
         )
 
     def modules(self, now_ns: int) -> tuple[ModuleStatus, ...]:
@@ -160,6 +189,7 @@ class RobotState:
         if wire.opened_ns is not None:
             self.registry.reopen(wire.opened_ns)
         for unit, link in self._schedule.links.items():
+            self.registry.note_refused(unit, self._schedule.polls.lessons.lesson(unit).refused)
             if not link.is_identified:
                 self.registry.forget(unit, link.last_valid_ns or 0)
 
@@ -176,11 +206,15 @@ class RobotState:
 
     def _module_input(self, link: ModuleLink) -> ModuleInput:
         kind = link.module.kind
-        roles = _KEY_ROLES.get(kind) or tuple(f"drive.{d.number}.actual_speed" for d in self._actuators.drives)
-        times = [reading.received_ns for role in roles if (reading := self._roles.get(role)) is not None]
-        last_ns = min(times) if len(times) == len(roles) else None
-        error, trust = self._errors.get(kind, 0), self.registry.trust(link.module.address)
-        return ModuleInput(link.is_identified, kind in self._seen, last_ns, link.problem, error, trust)
+        return ModuleInput(
+            link.is_identified,
+            kind in self._seen,
+            self._heard_ns.get(kind),
+            link.problem,
+            self._errors.get(kind, 0),
+            self.registry.trust(link.module.address),
+            self._silences.get(kind),
+        )
 
     def _problem(self, link: ModuleLink, trust: ModuleTrust, doubled: str) -> str:
         """The most important thing to say about a module, in words."""
@@ -195,9 +229,13 @@ class RobotState:
         trust = self.registry.trust(link.module.address)
         last_ns = link.last_valid_ns
         is_heard = last_ns is not None and now_ns - last_ns <= ONLINE_NS
+        refused = self._refused(link)
         merged: dict[str, Reading] = {}
-        for first in sorted(self._blocks.get(link.module.address, {})):
-            merged.update(self._blocks[link.module.address][first])
+        # Blocks may share registers: the newest reading is the one that counts.
+        for _, named in sorted(self._blocks.get(link.module.address, {}).values(), key=lambda entry: entry[0]):
+            merged.update(named)
+        for spec in refused:
+            merged.pop(spec.name, None)
         return ModuleStatus(
             address=link.module.address,
             kind=link.module.kind,
@@ -213,4 +251,18 @@ class RobotState:
             counters=link.counters,
             readings=merged,
             trust=trust,
+            refused=frozenset(spec.name for spec in refused),
+        )
+
+    def _refused(self, link: ModuleLink) -> list[RegisterSpec]:
+        addresses = sorted(self._schedule.polls.refused(link.module.address))
+        return [link.module.by_address[address] for address in addresses]
+
+    def _refused_needs(self) -> tuple[str, ...]:
+        """Registers that motion hangs on and that their module refuses, in words."""
+        return tuple(
+            f"{link.name} refuses {spec.name} ({spec.role})"
+            for link in self._schedule.links.values()
+            for spec in self._refused(link)
+            if is_needed(spec.role)
         )
