@@ -37,5 +37,5 @@ def stranger(bench: Bench, unit: int, *, serial: int, type_code: int) -> SlaveMo
 
 def attach_discovery(bench: Bench) -> Discovery:
     """As the house does it."""
-    times = WireTimes(safety_ns=25 * MS, other_ns=50 * MS, probe_ns=PROBE_NS, max_late_ns=1000 * MS)
+    times = WireTimes(safety_ns=25 * MS, other_ns=50 * MS, probe_ns=PROBE_NS)
     return build_discovery(DiscoveryConfig(), bench.schedule, times)

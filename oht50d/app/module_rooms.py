@@ -56,7 +56,6 @@ def build_discovery(config: DiscoveryConfig, schedule: WireSchedule, times: Wire
         config,
         schedule.links,
         QuietAllowance(schedule.probe_budget, schedule.polls.look_for_quiet),
-        times,
         times.probe_wait_ns,
         lambda: schedule.may_search,
     )

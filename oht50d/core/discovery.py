@@ -14,8 +14,8 @@ from attrs import Attribute, evolve, field, frozen
 from oht50d.core.address_probe import TWICE, AddressProbe
 from oht50d.core.module_link import ModuleLink
 from oht50d.core.probe_budget import DISCOVERY_CLAIM, ProbeBudget
-from oht50d.core.wire_slots import Purpose, Slot, WireTimes
-from oht50d.model.bus import ExchangeResult, Failure, ReadRegisters
+from oht50d.core.wire_slots import Purpose, Slot
+from oht50d.model.bus import ExchangeResult, ReadRegisters
 from oht50d.model.modules import DiscoveryStatus, FoundModule, FoundState
 from oht50d.model.units import Duration, SettingClash, between
 
@@ -92,7 +92,6 @@ class Discovery:
         config: DiscoveryConfig,
         links: Mapping[int, ModuleLink],
         allowance: ProbeAllowance,
-        times: WireTimes,
         timeout_ns: Callable[[ReadRegisters], int],
         is_at_rest: Callable[[], bool],
     ) -> None:
@@ -101,15 +100,12 @@ class Discovery:
         self._config = config
         self._links = links
         self._allowance = allowance
-        self._max_late_ns = times.max_late_ns
         self._timeout_ns = timeout_ns
         self._is_at_rest = is_at_rest
         self._waiting: deque[int] = deque()
         self._probe: AddressProbe | None = None
         self._found: dict[int, FoundModule] = {}
         self._misses: dict[int, int] = {}
-        self._silent_ns: dict[int, int] = {}
-        """When each address was asked last without an answer: until a late one is impossible it is left alone."""
         self._rounds = 0
         self._is_searching = False
         self._is_wanted = True
@@ -168,8 +164,6 @@ class Discovery:
         """Take the outcome of a question."""
         self._allowance.spend(DISCOVERY_CLAIM, result.sent_ns, result.ended_ns)
         unit = slot.request.unit
-        if result.failure is Failure.SILENT:
-            self._silent_ns[unit] = result.ended_ns
         probe = self._probe
         if probe is None or probe.address != unit:
             return
@@ -191,7 +185,7 @@ class Discovery:
         if self._probe is not None:
             return max(now_ns, self._allowance.opens_ns)
         if self._waiting:
-            return max(now_ns, self._allowance.opens_ns, self._free_ns(self._waiting[0]))
+            return max(now_ns, self._allowance.opens_ns)
         return now_ns if self._is_wanted else self._due_ns
 
     # -- rounds
@@ -203,12 +197,8 @@ class Discovery:
                 return False
             self._begin_round(now_ns)
         while self._waiting:
-            unit = self._waiting[0]
-            is_asked = self._is_worth_asking(unit)
-            if is_asked and now_ns < self._free_ns(unit):
-                return False
-            self._waiting.popleft()
-            if is_asked:
+            unit = self._waiting.popleft()
+            if self._is_worth_asking(unit):
                 self._probe = AddressProbe(unit)
                 return True
             self._miss(unit)
@@ -241,10 +231,6 @@ class Discovery:
     def _is_bound_here(self, unit: int) -> bool:
         link = self._links.get(unit)
         return link is not None and link.is_identified
-
-    def _free_ns(self, unit: int) -> int:
-        """When a late answer of this address is no longer possible."""
-        return self._silent_ns.get(unit, -self._max_late_ns) + self._max_late_ns
 
     def _conclude(self, probe: AddressProbe) -> None:
         """Listed at once; gone after two rounds without an answer."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 from attrs import define, field
-from core_fixtures import DOCK, MS, POWER, SAFETY, START_NS, TIMES, TRAVEL, S, shipped_maps
+from core_fixtures import DOCK, MS, POWER, SAFETY, START_NS, TRAVEL, S, shipped_maps
 from strange_modules import LIFTER, Answer, device, silent
 
 from oht50d.core.address_probe import TWICE
@@ -52,7 +52,6 @@ class Search:
             DiscoveryConfig(**settings),
             self.links,
             self.allowance,
-            TIMES,
             lambda _request: PROBE_NS,
             lambda: self.is_at_rest,
         )
@@ -148,16 +147,6 @@ def test_a_request_during_a_round_asks_for_another_one() -> None:
     assert search.discovery.search_now() == 2
     search.run(8_000)
     assert search.discovery.status().rounds == 2
-
-
-def test_a_silent_address_is_left_alone_until_no_late_answer_is_possible() -> None:
-    search = Search(first=6, last=6)
-    search.run(600)
-    search.discovery.search_now()
-    search.run(300)
-    assert len(search.asked) == 1
-    search.run(200)
-    assert len(search.asked) == 2
 
 
 def test_gone_after_two_rounds_without_an_answer() -> None:

@@ -135,6 +135,17 @@ def test_while_a_scan_runs_nobody_is_lost_and_the_scan_is_the_cause() -> None:
     assert found(evaluate_modules(over, CONFIG, RESTING)) == {"safety_lost"}
 
 
+@pytest.mark.parametrize(("lasted_ms", "expected"), [(150, set()), (150.001, {"position_lost"})])
+def test_a_silence_that_has_ended_since_the_last_step_counts(lasted_ms: float, expected: set[str]) -> None:
+    ended_ns = NOW - 5 * MS
+    silence = (ended_ns - round(lasted_ms * MS), ended_ns)
+    inputs = with_module(ModuleKind.DOCK, ModuleInput(True, True, ended_ns, "", ended_silence=silence))
+    assert found(evaluate_modules(inputs, CONFIG, MOVING)) == expected
+    assert found(evaluate_modules(inputs, CONFIG, RESTING)) == set()
+    after_a_gap = evolve(MOVING, floor_ns=ended_ns - 140 * MS)
+    assert found(evaluate_modules(inputs, CONFIG, after_a_gap)) == set()
+
+
 def test_after_an_opening_a_module_has_a_second_before_it_counts_as_lost() -> None:
     limit_ns = REOPENED_GRACE_NS + 150 * MS
     for since_opening_ns, expected in ((limit_ns, set()), (limit_ns + 1, {"safety_lost"})):
