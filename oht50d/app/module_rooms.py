@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from oht50d.app.config import Config
-from oht50d.core.discovery import Discovery, TwentiethShare
+from oht50d.core.discovery import Discovery
 from oht50d.core.module_registry import ModuleRegistry
 from oht50d.core.wire_schedule import Rank, WireSchedule, WireTimes
 from oht50d.drivers.module_file import ModuleFile
@@ -49,9 +49,9 @@ def build_module_rooms(
     discovery = Discovery(
         config.bus.discovery,
         schedule.links,
-        TwentiethShare(),
+        schedule.probe_budget,
         times,
-        lambda _request: times.probe_ns,
+        times.probe_wait_ns,
         lambda: schedule.may_search,
     )
     schedule.attach(discovery, Rank.BACKGROUND)

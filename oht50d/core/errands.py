@@ -16,6 +16,7 @@ from oht50d.core.wire_slots import Purpose, Slot
 from oht50d.model.bus import BusRequest, ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
 from oht50d.model.errands import Errand, ErrandOutcome, ErrandResult, ReadErrand, WriteErrand
 
+NOT_SERVED = "it was not served in time: a stop or a scan has the bus, or too many ask"
 MAX_QUEUED = 32
 """One more is refused; nobody's errand is dropped for another's."""
 SPACING_NS = 20_000_000
@@ -220,7 +221,7 @@ class Errands:
         if isinstance(job.errand, WriteErrand):
             job.is_written = job.is_written or self._is_on_the_line(job)
             outcome = ErrandOutcome.UNKNOWN if job.is_written else ErrandOutcome.REJECTED
-        self._end(job, self._told(job, outcome, "it was not served in time"))
+        self._end(job, self._told(job, outcome, NOT_SERVED))
 
     def _end(self, job: _Job, result: ErrandResult) -> None:
         self._jobs.remove(job)

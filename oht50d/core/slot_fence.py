@@ -26,7 +26,7 @@ class SlotFence:
             return Slot(probe, Purpose.FENCE, slot.timeout_ns)
         link = self._links.get(request.unit)
         if link is not None:
-            link.resume_ns = now_ns + self._times.max_late_ns
+            link.breaker.resume_ns = now_ns + self._times.max_late_ns
         return None
 
     def is_free(self, request: BusRequest, now_ns: int) -> bool:
