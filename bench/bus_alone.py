@@ -25,7 +25,7 @@ NAMES = ("power", "safety", "travel_motor", "dock")
 def load_schedule(maps_dir: Path) -> WireSchedule:
     """The schedule of a robot with the four modules whose maps are in `maps_dir`."""
     maps = [load_module_map((maps_dir / f"{name}.toml").read_text(encoding="utf-8"), file=name) for name in NAMES]
-    times = WireTimes(safety_ns=25_000_000, other_ns=50_000_000, probe_ns=25_000_000, max_late_ns=1_000_000_000)
+    times = WireTimes(safety_ns=25_000_000, other_ns=50_000_000, probe_ns=25_000_000)
     return WireSchedule(maps, find_actuators(maps, released_word=1), SafetyConfig(), times)
 
 

@@ -131,11 +131,15 @@ class Control:
 
 
 def make_control(
-    *, is_lidar_simulated: bool = True, registry: ModuleRegistry | None = None, is_searching: bool = False
+    *,
+    is_lidar_simulated: bool = True,
+    travel: str = "travel_motor",
+    registry: ModuleRegistry | None = None,
+    is_searching: bool = False,
 ) -> Control:
     """Built inside a Trio test; `is_searching` adds the search for modules that nobody has bound."""
     config = SafetyConfig(brake_wiring=BrakeWiring.ENERGISE_TO_RELEASE)
-    bench = make_bench(config=config)
+    bench = make_bench(travel=travel, config=config)
     state = RobotState(
         bench.schedule, bench.actuators, Simulation(True, is_lidar_simulated), config.zones.sector_count,
         registry or fresh_registry(bench.maps), attach_discovery(bench) if is_searching else None,

@@ -53,7 +53,7 @@ START_NS = 1000 * S
 
 POWER, SAFETY, TRAVEL, DOCK = 2, 3, 4, 5
 BRAKE = 0x31
-TIMES = WireTimes(safety_ns=25 * MS, other_ns=50 * MS, probe_ns=25 * MS, max_late_ns=1000 * MS)
+TIMES = WireTimes(safety_ns=25 * MS, other_ns=50 * MS, probe_ns=25 * MS)
 CONFIG = SafetyConfig(brake_wiring=BrakeWiring.ENERGISE_TO_RELEASE)
 FORWARD = MotionDemand(Direction.FORWARD, 0.04)
 REVERSE = MotionDemand(Direction.REVERSE, 0.04)

@@ -79,7 +79,6 @@ def wire_times(config: BusConfig) -> WireTimes:
         safety_ns=config.safety_timeout.ns,
         other_ns=config.reply_timeout.ns,
         probe_ns=config.probe_timeout.ns,
-        max_late_ns=config.max_late.ns,
         has_numbered_replies=has_numbered_replies(config),
         turnaround_ns=config.assumed_turnaround.ns,
         speed=LineSpeed(line_times(config).character_ns, line_times(config).silence_ns),
@@ -218,7 +217,7 @@ def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_
     maker = SnapshotMaker(identity, config.safety, utc_now)
     bus_timer, step_timer = timers = PreciseTimer(), PreciseTimer()
     late = _LateGuardian()
-    sight = build_sight(config.bus, schedule, maps)
+    sight = build_sight(config.bus, schedule, wire_times(config.bus), maps)
     bus = FieldBus(
         config.bus, schedule, bus_timer, opener_of(config.bus, open_serial_port),
         publish=late.accept_block, publish_stop=late.accept_stop,

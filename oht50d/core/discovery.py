@@ -13,8 +13,9 @@ from attrs import Attribute, evolve, field, frozen
 
 from oht50d.core.address_probe import TWICE, AddressProbe
 from oht50d.core.module_link import ModuleLink
-from oht50d.core.wire_slots import Purpose, Slot, WireTimes
-from oht50d.model.bus import ExchangeResult, Failure, ReadRegisters
+from oht50d.core.probe_budget import DISCOVERY_CLAIM, ProbeBudget
+from oht50d.core.wire_slots import Purpose, Slot
+from oht50d.model.bus import ExchangeResult, ReadRegisters
 from oht50d.model.modules import DiscoveryStatus, FoundModule, FoundState
 from oht50d.model.units import Duration, SettingClash, between
 
@@ -46,9 +47,6 @@ class DiscoveryConfig:
             raise SettingClash("last", f"at least first, which is {self.first}", self.last)
 
 
-DISCOVERY_CLAIM = "discovery"
-
-
 class ProbeAllowance(Protocol):
     """What dead and absent addresses may take of the wire together, whoever asks them."""
 
@@ -66,17 +64,24 @@ class ProbeAllowance(Protocol):
         ...
 
 
-class TwentiethShare:
-    """The allowance of one who is alone with it: a probe that took c is followed by 19 c without one."""
+class QuietAllowance:
+    """The share of all silent addresses, in a stretch of time in which no fast poll becomes due."""
 
-    def __init__(self) -> None:
-        self.opens_ns = 0
+    def __init__(self, budget: ProbeBudget, look: Callable[[], None]) -> None:
+        """`look` tells the budget how long it stays quiet."""
+        self._budget = budget
+        self._look = look
+
+    @property
+    def opens_ns(self) -> int:
+        return self._budget.opens_ns
 
     def may_probe(self, claimant: str, now_ns: int) -> bool:
-        return now_ns >= self.opens_ns
+        self._look()
+        return self._budget.may_probe(claimant, now_ns)
 
     def spend(self, claimant: str, sent_ns: int, ended_ns: int) -> None:
-        self.opens_ns = sent_ns + 20 * (ended_ns - sent_ns)
+        self._budget.spend(claimant, sent_ns, ended_ns)
 
 
 class Discovery:
@@ -87,7 +92,6 @@ class Discovery:
         config: DiscoveryConfig,
         links: Mapping[int, ModuleLink],
         allowance: ProbeAllowance,
-        times: WireTimes,
         timeout_ns: Callable[[ReadRegisters], int],
         is_at_rest: Callable[[], bool],
     ) -> None:
@@ -96,15 +100,12 @@ class Discovery:
         self._config = config
         self._links = links
         self._allowance = allowance
-        self._max_late_ns = times.max_late_ns
         self._timeout_ns = timeout_ns
         self._is_at_rest = is_at_rest
         self._waiting: deque[int] = deque()
         self._probe: AddressProbe | None = None
         self._found: dict[int, FoundModule] = {}
         self._misses: dict[int, int] = {}
-        self._silent_ns: dict[int, int] = {}
-        """When each address was asked last without an answer: until a late one is impossible it is left alone."""
         self._rounds = 0
         self._is_searching = False
         self._is_wanted = True
@@ -163,8 +164,6 @@ class Discovery:
         """Take the outcome of a question."""
         self._allowance.spend(DISCOVERY_CLAIM, result.sent_ns, result.ended_ns)
         unit = slot.request.unit
-        if result.failure is Failure.SILENT:
-            self._silent_ns[unit] = result.ended_ns
         probe = self._probe
         if probe is None or probe.address != unit:
             return
@@ -186,7 +185,7 @@ class Discovery:
         if self._probe is not None:
             return max(now_ns, self._allowance.opens_ns)
         if self._waiting:
-            return max(now_ns, self._allowance.opens_ns, self._free_ns(self._waiting[0]))
+            return max(now_ns, self._allowance.opens_ns)
         return now_ns if self._is_wanted else self._due_ns
 
     # -- rounds
@@ -198,12 +197,8 @@ class Discovery:
                 return False
             self._begin_round(now_ns)
         while self._waiting:
-            unit = self._waiting[0]
-            is_asked = self._is_worth_asking(unit)
-            if is_asked and now_ns < self._free_ns(unit):
-                return False
-            self._waiting.popleft()
-            if is_asked:
+            unit = self._waiting.popleft()
+            if self._is_worth_asking(unit):
                 self._probe = AddressProbe(unit)
                 return True
             self._miss(unit)
@@ -236,10 +231,6 @@ class Discovery:
     def _is_bound_here(self, unit: int) -> bool:
         link = self._links.get(unit)
         return link is not None and link.is_identified
-
-    def _free_ns(self, unit: int) -> int:
-        """When a late answer of this address is no longer possible."""
-        return self._silent_ns.get(unit, -self._max_late_ns) + self._max_late_ns
 
     def _conclude(self, probe: AddressProbe) -> None:
         """Listed at once; gone after two rounds without an answer."""

@@ -49,6 +49,8 @@ class IdentitySlots:
             known = self._blocks.get(block.unit)
             if _says_who(block) and (known is None or _identity_roles(block) > _identity_roles(known)):
                 self._blocks[block.unit] = block
+        for block in self._blocks.values():
+            self._fence.probe_with(block.request)
 
     def next_slot(self, now_ns: int) -> Slot | None:
         """A module that has not proved who it is and is not known to be dead; the safety module first."""

@@ -28,8 +28,9 @@ class ModuleInput:
     """The link to one module kind; `was_seen` stays True once it was identified in this boot.
 
     `last_valid_ns` is the age of what the module is there for (chain, drive speeds, velocity, battery), so that a
-    module that answers everything but that counts as lost. `error` is the module-wide error code as last read, `trust`
-    the registry's word on whether it is the accepted module.
+    module that answers everything but that counts as lost. `ended_silence` is from when to when that was not heard: the
+    longest such time that ended since the last step. `error` is the module-wide error code as last read, `trust` the
+    registry's word on whether it is the accepted module.
     """
 
     is_identified: bool
@@ -38,6 +39,7 @@ class ModuleInput:
     problem: str
     error: int = 0
     trust: ModuleTrust = ModuleTrust(Trust.UNSEEN)
+    ended_silence: tuple[int, int] | None = None
 
 
 @frozen(kw_only=True)

@@ -96,6 +96,8 @@ class ModuleLink:
             case Failure.SILENT:
                 self.timeouts += 1
                 self.problem = f"no reply from {self.name}: check power, A/B wiring, address switch"
+            case Failure.FENCED:
+                self.problem = f"late or repeated replies from {self.name}: check its load, and for two of one address"
             case _:
                 return
         if self.breaker.fail(result.ended_ns, self.last_valid_ns):

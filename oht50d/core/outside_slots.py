@@ -49,9 +49,7 @@ class OutsideSlots:
                 source.refuse(wanted, refusal)
                 continue
             timeout_ns = self._bounded_ns(wanted.request, wanted.timeout_ns, now_ns)
-            slot = self._fence.passed(evolve(wanted, source=source, timeout_ns=timeout_ns), now_ns)
-            if slot is not None:
-                return slot
+            return self._fence.passed(evolve(wanted, source=source, timeout_ns=timeout_ns), now_ns)
         return None
 
     def wakeups_ns(self, now_ns: int) -> Iterator[int | None]:

@@ -131,7 +131,7 @@ class PollSlots:
             block = self._plan.next_other(now_ns, skipped)
         if block is None and first is not None:
             # Nothing else is due: a read of another length goes in between.
-            read = self._fence.probe(first.unit, now_ns)
+            read = self._fence.probe(first.request, now_ns)
             return None if read is None else Slot(read, Purpose.FENCE, self._times.probe_wait_ns(read))
         return None if block is None else self._polled(block, now_ns)
 
@@ -139,8 +139,12 @@ class PollSlots:
         """A module that is dead, when the budget allows it."""
         if not self._skipped:
             return None
-        self.probe_budget.look(self._plan.fast_due_ns(FAST_NS, self._skipped))
+        self.look_for_quiet()
         return self.identities.probe(now_ns)
+
+    def look_for_quiet(self) -> None:
+        """Tell the budget how long no fast poll becomes due."""
+        self.probe_budget.look(self._plan.fast_due_ns(FAST_NS, self._skipped))
 
     def is_due(self, now_ns: int) -> bool:
         """True if a poll waits for the wire."""
@@ -233,11 +237,11 @@ class PollSlots:
         is_shared = block.count in self._plans[block.unit].shared
         return is_shared and self._asked_counts.get(block.unit) == block.count
 
-    def _polled(self, block: RegisterBlock, now_ns: int) -> Slot | None:
+    def _polled(self, block: RegisterBlock, now_ns: int) -> Slot:
         timeout_ns = self._times.safety_ns if block.kind is ModuleKind.SAFETY else self._times.other_ns
         timeout_ns = self._bounded_ns(block.request, timeout_ns, now_ns, block)
         slot = self._fence.passed(Slot(block.request, Purpose.POLL, timeout_ns, block=block), now_ns)
-        if slot is not None and slot.purpose is not Purpose.FENCE:
+        if slot.purpose is not Purpose.FENCE:
             self._plan.mark_sent(block, now_ns)
         return slot
 

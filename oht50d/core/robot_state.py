@@ -26,11 +26,12 @@ ONLINE_NS = 2_000_000_000
 """A module that was not heard for this long is shown as offline (its loss for motion is judged much sooner)."""
 MAX_STOPS = 8
 
-_KEY_ROLES: Mapping[ModuleKind, tuple[str, ...]] = {
-    ModuleKind.SAFETY: ("chain.open",),
-    ModuleKind.DOCK: ("velocity.x",),
-    ModuleKind.POWER: ("battery.soc",),
+_KEY_ROLES: Mapping[ModuleKind, frozenset[str]] = {
+    ModuleKind.SAFETY: frozenset({"chain.open"}),
+    ModuleKind.DOCK: frozenset({"velocity.x"}),
+    ModuleKind.POWER: frozenset({"battery.soc"}),
 }
+"""What a module is there for; of the drives it is their speeds."""
 
 
 @frozen
@@ -58,10 +59,15 @@ class RobotState:
         self.search = discovery
         self._actuators = actuators
         self._simulation = simulation
+        speeds = frozenset(f"drive.{drive.number}.actual_speed" for drive in actuators.drives)
+        self._key_roles = {**_KEY_ROLES, ModuleKind.TRAVEL: speeds}
         self._roles = RoleTable()
         self._blocks: dict[int, dict[int, tuple[int, dict[str, Reading]]]] = {}
         self._seen: set[ModuleKind] = set()
         self._errors: dict[ModuleKind, int] = {}
+        self._heard_ns: dict[ModuleKind, int] = {}
+        """When the oldest of the readings came that a module is there for."""
+        self._silences: dict[ModuleKind, tuple[int, int]] = {}
         self.lidar = LidarStatus(LidarLinkState.CONNECTING, is_simulated=simulation.is_lidar)
         self.sectors: list[SectorReport | None] = [None] * sectors
         self._stops: list[StopReport] = []
@@ -85,7 +91,26 @@ class RobotState:
         for spec, word in zip(block.specs, readings.words, strict=True):
             if spec.role == "module.error":
                 self._errors[block.kind] = raw_of_word(spec, word)
-        return self._roles.apply(readings)
+        roles = self._roles.apply(readings)
+        if not self._key_roles.get(block.kind, frozenset()).isdisjoint(roles):
+            self._note_heard(block.kind, readings.received_ns)
+        return roles
+
+    def _note_heard(self, kind: ModuleKind, at_ns: int) -> None:
+        """A silence that ends between two steps is judged by the second one."""
+        found = [self._roles.get(role) for role in self._key_roles[kind]]
+        if None in found:
+            return
+        heard_ns = min(reading.received_ns for reading in found if reading is not None)
+        before_ns = self._heard_ns.get(kind, heard_ns)
+        self._heard_ns[kind] = heard_ns
+        began_ns, ended_ns = self._silences.get(kind, (0, 0))
+        if heard_ns > before_ns and at_ns - before_ns > ended_ns - began_ns:
+            self._silences[kind] = before_ns, at_ns
+
+    def forget_silences(self) -> None:
+        """A step has judged them."""
+        self._silences.clear()
 
     def apply_sectors(self, reports: Sequence[SectorReport]) -> None:
         """Take what the beam has just passed."""
@@ -164,6 +189,7 @@ class RobotState:
         if wire.opened_ns is not None:
             self.registry.reopen(wire.opened_ns)
         for unit, link in self._schedule.links.items():
+            self.registry.note_refused(unit, self._schedule.polls.lessons.lesson(unit).refused)
             if not link.is_identified:
                 self.registry.forget(unit, link.last_valid_ns or 0)
 
@@ -180,11 +206,15 @@ class RobotState:
 
     def _module_input(self, link: ModuleLink) -> ModuleInput:
         kind = link.module.kind
-        roles = _KEY_ROLES.get(kind) or tuple(f"drive.{d.number}.actual_speed" for d in self._actuators.drives)
-        times = [reading.received_ns for role in roles if (reading := self._roles.get(role)) is not None]
-        last_ns = min(times) if len(times) == len(roles) else None
-        error, trust = self._errors.get(kind, 0), self.registry.trust(link.module.address)
-        return ModuleInput(link.is_identified, kind in self._seen, last_ns, link.problem, error, trust)
+        return ModuleInput(
+            link.is_identified,
+            kind in self._seen,
+            self._heard_ns.get(kind),
+            link.problem,
+            self._errors.get(kind, 0),
+            self.registry.trust(link.module.address),
+            self._silences.get(kind),
+        )
 
     def _problem(self, link: ModuleLink, trust: ModuleTrust, doubled: str) -> str:
         """The most important thing to say about a module, in words."""

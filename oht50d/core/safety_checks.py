@@ -70,7 +70,9 @@ def evaluate_modules(inputs: SafetyInputs, config: SafetyConfig, moment: Moment)
             place = kind.value if inputs.wire.opened_ns is not None else ""
             yield Cause(CauseCode.MODULE_MISSING, moment.now_ns, _told(kind, module, "not read yet"), place=place)
             continue
-        is_silent = _silence_ns(inputs, module.last_valid_ns, moment) > _loss_limit_ns(kind, config, moment.is_active)
+        limit_ns = _loss_limit_ns(kind, config, moment.is_active)
+        silences = ((module.last_valid_ns, moment.now_ns), module.ended_silence or (0, 0))
+        is_silent = any(_silence_ns(inputs, silence, moment) > limit_ns for silence in silences)
         if is_silent and inputs.wire.is_open and not inputs.wire.is_scanning:
             yield Cause(_LOST[kind], moment.now_ns, _told(kind, module, "no valid reply"))
         if module.trust.trust.is_inhibiting:
@@ -86,10 +88,12 @@ def _told(kind: ModuleKind, module: ModuleInput | None, otherwise: str) -> str:
     return problem if f"({kind.value})" in problem else f"{kind.value}: {problem}"
 
 
-def _silence_ns(inputs: SafetyInputs, last_ns: int, moment: Moment) -> int:
+def _silence_ns(inputs: SafetyInputs, silence: tuple[int, int], moment: Moment) -> int:
+    """What of a silence counts, which began and ended so: nothing from before an opening or a gap."""
+    began_ns, ended_ns = silence
     opened_ns = inputs.wire.opened_ns or 0
-    since_ns = last_ns if last_ns > opened_ns else opened_ns + REOPENED_GRACE_NS
-    return moment.now_ns - max(since_ns, moment.floor_ns)
+    since_ns = began_ns if began_ns > opened_ns else opened_ns + REOPENED_GRACE_NS
+    return ended_ns - max(since_ns, moment.floor_ns)
 
 
 def _loss_limit_ns(kind: ModuleKind, config: SafetyConfig, is_active: bool) -> int:

@@ -18,7 +18,7 @@ from oht50d.core.module_link import ModuleLink
 from oht50d.core.motion_gate import MotionGate
 from oht50d.core.outside_slots import OutsideSlots, Rank
 from oht50d.core.poll_slots import PollSlots
-from oht50d.core.probe_budget import ProbeBudget, module_claim
+from oht50d.core.probe_budget import OUTSIDE_CLAIM, ProbeBudget, module_claim
 from oht50d.core.role_table import RoleTable
 from oht50d.core.rounds import Rounds
 from oht50d.core.safety_config import SafetyConfig
@@ -28,7 +28,7 @@ from oht50d.core.stop_sequence import StopSequencer
 from oht50d.core.wire_feedback import are_drives_prepared, motion_feedback, residual_words
 from oht50d.core.wire_load import LoadMaker
 from oht50d.core.wire_slots import Idle, Purpose, Slot, SlotSource, WireTimes
-from oht50d.model.bus import ExchangeResult, WriteRegisters
+from oht50d.model.bus import BusRequest, ExchangeResult, WriteRegisters
 from oht50d.model.errors import CommandRejected
 from oht50d.model.motion import Cause, CauseCode, Decision, Permit, StopKind, StopReport
 from oht50d.model.registers import BlockReadings, ModuleMap
@@ -59,7 +59,7 @@ class WireSchedule:
         self.sequencer = StopSequencer(config.stop, actuators, predicted_ms)
         has_timeout = actuators.timeout_register is not None
         self.drive_line = DriveLine(actuators, self.gate, refresh_ns(config, has_timeout=has_timeout))
-        self._fence = SlotFence(self.links, times)
+        self._fence = SlotFence(self.links, are_replies_numbered=times.has_numbered_replies)
         self._roles = RoleTable()
         self._timeout = DriveTimeout(actuators, self._roles, config.drive_timeout)
         self.polls = PollSlots(
@@ -197,7 +197,7 @@ class WireSchedule:
         if self.pause.is_on:
             step = self.pause.next_slot(now_ns)
             if step is not None:
-                return step
+                return self._fence.sent(step) if isinstance(step, Slot) else step
             self.end_scan(COMPLETE, now_ns)
         self._watch_permit(now_ns)
         if self.sequencer.is_active:
@@ -217,16 +217,16 @@ class WireSchedule:
         if slot is None:
             return Idle(self._next_due_ns(now_ns))
         self._rounds.note(slot)
-        return slot
+        return self._fence.sent(slot)
 
     def complete(self, slot: Slot, result: ExchangeResult) -> BlockReadings | None:
         """Take the outcome of a slot; decoded readings of an identified module are returned."""
-        link = self.links.get(slot.request.unit)
-        if link is not None and slot.purpose is not Purpose.SEARCH:
-            self._record(link, result)
+        attributed = self._fence.attributed(slot, result)
+        # The questions of a scan are not held up by the fence, and their answers are no values.
+        result = result if self.pause.is_on else attributed
+        self._record(slot, result)
         self.polls.note_asked(slot.request)
-        self._fence.record(result)
-        self._is_polls_turn = slot.source is not None
+        self._is_polls_turn = (slot.delayed or slot).source is not None
         match slot.purpose:
             case Purpose.POLL | Purpose.IDENTIFY:
                 return self.polls.complete(slot, result)
@@ -242,17 +242,17 @@ class WireSchedule:
                 assert slot.source is not None
                 slot.source.complete(slot, result)
             case Purpose.FENCE:
-                pass
+                self._fence.tell_delayed(slot, result)
             case _:
                 assert_never(slot.purpose)
         return None
 
-    def note_unexpected(self, unit: int, now_ns: int) -> None:
-        """Bytes came that nobody waits for, most likely of `unit`: a reply that is late or comes twice."""
-        self._fence.unexpected(unit, now_ns)
+    def note_unexpected(self, octets: bytes, now_ns: int) -> None:
+        """Bytes came that nobody waits for, most likely a reply that is late or comes twice."""
+        self._fence.unexpected(octets, now_ns)
         if self.pause.scan is not None:
-            self.pause.scan.note_unexpected(unit, now_ns)
-        self.on_unexpected(unit, now_ns)
+            self.pause.scan.note_unexpected(octets[0], now_ns)
+        self.on_unexpected(octets[0], now_ns)
 
     # -- slots by rank
 
@@ -280,21 +280,18 @@ class WireSchedule:
 
     def _stop_slot(self, now_ns: int, *, is_first_only: bool = False) -> Slot | None:
         """Writes are exempt from the fence; a read-back that it holds up must not hold up the frames of other units."""
-        held_up: list[int] = []
+        held_up: list[BusRequest] = []
         for frame in self.sequencer.frames(now_ns):
             if is_first_only and not frame.is_first:
                 break
             if not frame.is_first and self._is_left_alone(frame.request.unit, now_ns):
                 continue
-            if not frame.is_read_back or self._fence.is_free(frame.request, now_ns):
+            if not frame.is_read_back or self._fence.is_free(frame.request):
                 timeout_ns = self._times.stop_ns if frame.is_first else self._times.safety_ns
                 return Slot(frame.request, Purpose.STOP, timeout_ns, stop_frame=frame)
-            held_up.append(frame.request.unit)
-        for unit in held_up:
-            probe = self._fence.probe(unit, now_ns)
-            if probe is not None:
-                return Slot(probe, Purpose.FENCE, self._times.safety_ns)
-        return None
+            held_up.append(frame.request)
+        probes = (self._fence.probe(wanted, now_ns) for wanted in held_up)
+        return next((Slot(probe, Purpose.FENCE, self._times.safety_ns) for probe in probes if probe is not None), None)
 
     def _motion_slot(self, now_ns: int) -> Slot | None:
         decision = self._decision
@@ -313,7 +310,7 @@ class WireSchedule:
             return None
         timeout_ns = self.polls.bounded_ns(request, self._times.other_ns, now_ns)
         slot = self._fence.passed(Slot(request, Purpose.MOTION, timeout_ns), now_ns)
-        if slot is not None and slot.purpose is Purpose.MOTION:
+        if slot.purpose is Purpose.MOTION:
             self.drive_line.mark_energised()
         return slot
 
@@ -325,7 +322,8 @@ class WireSchedule:
         link = self.links[request.unit]
         if not link.is_identified or link.is_paused(now_ns):
             return None
-        return Slot(request, Purpose.SET_UP, self.polls.bounded_ns(request, self._times.other_ns, now_ns))
+        timeout_ns = self.polls.bounded_ns(request, self._times.other_ns, now_ns)
+        return self._fence.passed(Slot(request, Purpose.SET_UP, timeout_ns), now_ns)
 
     def _outside_slot(self, now_ns: int) -> Slot | None:
         """Errands, then searches; between two of them a poll that is due gets its turn; a stop has the wire alone."""
@@ -335,10 +333,16 @@ class WireSchedule:
 
     # -- helpers
 
-    def _record(self, link: ModuleLink, result: ExchangeResult) -> None:
-        if link.is_dead:
-            self.probe_budget.spend(module_claim(link.module.address), result.sent_ns, result.ended_ns)
-        link.record(result)
+    def _record(self, slot: Slot, result: ExchangeResult) -> None:
+        """What a search asks says nothing of a module; it and errands spend for unbound units by themselves."""
+        link = self.links.get(slot.request.unit)
+        if slot.purpose is Purpose.SEARCH or (link is None and slot.purpose is not Purpose.FENCE):
+            return
+        if link is None or link.is_dead:
+            claim = OUTSIDE_CLAIM if link is None else module_claim(slot.request.unit)
+            self.probe_budget.spend(claim, result.sent_ns, result.ended_ns)
+        if link is not None:
+            link.record(result)
 
     def _complete_motion(self, result: ExchangeResult) -> None:
         self.drive_line.complete(result)

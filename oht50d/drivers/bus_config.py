@@ -39,7 +39,6 @@ class BusConfig:
     assumed_turnaround: Duration = field(
         default=milliseconds(2), validator=between(milliseconds(0.1), milliseconds(50))
     )
-    max_late: Duration = field(default=milliseconds(1000), validator=between(milliseconds(100), milliseconds(10_000)))
     discovery: DiscoveryConfig = field(factory=DiscoveryConfig)
     # Hears what another master and its modules say, sends nothing: motion is refused, the trace tells.
     listen_only: bool = False

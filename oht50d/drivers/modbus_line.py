@@ -106,9 +106,9 @@ class ModbusLine:
         times: LineTimes,
         timer: Timer,
         observe: Observe,
-        on_unexpected: Callable[[int, int], None],
+        on_unexpected: Callable[[bytes, int], None],
     ) -> None:
-        """`on_unexpected(unit, now_ns)` hears of bytes that nobody waited for."""
+        """`on_unexpected(octets, now_ns)` hears of bytes that nobody waited for."""
         self.pending = PendingReply()
         self.early_frames = 0
         self.unexpected_bytes = 0
@@ -120,7 +120,6 @@ class ModbusLine:
         self._line_free_ns = 0
         self._is_dirty = True
         self._must_drain = False
-        self._asked_unit = 0
         self._slot: Slot
         self._reception = _Reception()
         self._sent_ns = self._ends_ns = self._sent_bytes = 0
@@ -160,8 +159,8 @@ class ModbusLine:
             await self._timer.wait_until_ns(begins_ns)
         dropped = self._drain(link)
         if dropped and is_clean:
-            self.unexpected_bytes += dropped
-            self._on_unexpected(self._asked_unit, now_ns())
+            self.unexpected_bytes += len(dropped)
+            self._on_unexpected(dropped, now_ns())
         waits = 0
         # Asked in every round: a stop may come while the line is babbling.
         while dropped and waits < (STOP_NOISE_WAITS if is_stop_due() else MAX_NOISE_WAITS):
@@ -173,11 +172,11 @@ class ModbusLine:
         self._must_drain = False
         return has_waited
 
-    def _drain(self, link: ByteLink) -> int:
+    def _drain(self, link: ByteLink) -> bytes:
         dropped = link.drain_input()
         if dropped:
             self._observe(now_ns(), Way.RECEIVED, dropped, Note.UNEXPECTED, None)
-        return len(dropped)
+        return dropped
 
     async def exchange(self, link: ByteLink, slot: Slot, urgency: Urgency) -> ExchangeResult:
         """One frame out, one reply in. Runs inside `pending.open()`: if that scope ends because no reply has come, the
@@ -223,7 +222,6 @@ class ModbusLine:
         request, framing, times = slot.request, self._framing, self._times
         adu = framing.encode(request)
         framing.expect(request)
-        self._asked_unit = request.unit
         # Without a silence no frame can be early: the times of the line are those of somebody else's serial port.
         quiet_ns = self._line_free_ns + times.silence_ns if times.silence_ns else 0
         self._timer.hold_until_ns(quiet_ns)
@@ -287,7 +285,6 @@ class ModbusLine:
         """A reply to something else, until the line is quiet again; the one that is waited for may still come (serial
         line V1.02, section 2.4.1: the time-out is kept running)."""
         self.unexpected_bytes += len(octets)
-        self._on_unexpected(octets[0], now_ns())
         quiet_s = self._times.silence_ns / NS_PER_S
         try:
             with trio.move_on_after(quiet_s) as quiet:
@@ -299,6 +296,7 @@ class ModbusLine:
                     quiet.deadline = trio.current_time() + quiet_s
         finally:
             self._observe(self._line_free_ns, Way.RECEIVED, octets, Note.MISMATCH, None)
+            self._on_unexpected(octets, now_ns())
 
 
 MAX_FOREIGN_BYTES = 4096

@@ -269,7 +269,7 @@ async def test_a_late_reply_is_never_taken_for_the_answer_to_another_request(
 async def test_a_module_that_answers_everything_late_is_left_quiet_until_its_replies_are_gone(
     autojump_clock: MockClock,
 ) -> None:
-    bench = make_bench((25, 50, 25, 400))
+    bench = make_bench()
     async with running(bench):
         await bench.settle()
         ends_ns = await pending(bench, SAFETY_BLOCK)

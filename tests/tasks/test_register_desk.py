@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from oht50d.clock import now_ns
 from oht50d.core.errands import NOT_SERVED, Errands, Patience
 from oht50d.core.local_rights import Peer
+from oht50d.core.probe_budget import OUTSIDE_CLAIM
 from oht50d.core.register_names import RegisterNames
 from oht50d.core.wire_schedule import Rank
 from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister, WriteRegisters
@@ -39,7 +40,7 @@ class Counter:
     """The desk in front of a bench."""
 
     bench: Bench
-    errands: Errands = field(factory=lambda: Errands(lambda unit: Patience(50 * MS, 2 if unit in KINDS else 1)))
+    errands: Errands = field(init=False)
     rows: list[Row] = field(factory=list)
     changes: dict[str, Any] = field(factory=dict)
     readings: dict[str, Reading] = field(factory=dict)
@@ -47,6 +48,7 @@ class Counter:
     desk: LocalDesk = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.errands = Errands(self.patience, self.bench.schedule.probe_budget)
         self.bench.schedule.attach(self.errands, Rank.ERRAND)
         registers = RegisterDesk(
             names=RegisterNames(self.bench.maps), errands=self.errands, wake=self.bench.bus.wake,
@@ -58,6 +60,10 @@ class Counter:
             accounts=cast(Accounts, None), records=cast(RecordSink, self), technicians_gid=900, utc_now=str,
             further=(registers.operations,),
         )  # fmt: skip
+
+    @staticmethod
+    def patience(request: BusRequest) -> Patience:
+        return Patience(50 * MS, 2) if request.unit in KINDS else Patience(25 * MS, 1, OUTSIDE_CLAIM)
 
     def current(self) -> Snapshot:
         """What the guardian would have published."""

@@ -34,7 +34,7 @@ MAP_NAMES = ("power", "safety", "travel_motor", "dock")
 LIMIT_S = 60.0
 FAULT_S = float(os.environ.get("OHT50_FAULT_SECONDS", "0.8"))
 STEP_S = 0.05
-TIMES = WireTimes(safety_ns=25_000_000, other_ns=50_000_000, probe_ns=25_000_000, max_late_ns=1_000_000_000)
+TIMES = WireTimes(safety_ns=25_000_000, other_ns=50_000_000, probe_ns=25_000_000)
 UNSTEADY = {"accel_x", "accel_y", "accel_z", "gyro_x", "gyro_y", "gyro_z", "battery_soc", "residual_capacity",
             "battery_voltage", "battery_current", "distance_1", "distance_2", "position_x"}  # fmt: skip
 """Noise, what changes with time, and what changes with the place (`position_x` is judged by itself)."""
