@@ -21,7 +21,7 @@ from typing import Any
 from attrs import define, field
 from bench_wire import maps_with_40_registers
 from harness import BENCH, IS_QUICK, child, goal_line, head, percentile, ratio_line, read_line, workspace, write_site
-from masters import libmodbus_version
+from masters import ONLY_LONG, libmodbus_version
 
 ROUNDS = 2 if IS_QUICK else 5
 TRANSACTIONS = 100 if IS_QUICK else 200
@@ -31,8 +31,6 @@ SHARE_GOAL = 97.0
 CPU_GOAL = 5.0
 UART_PIECE = 8
 """Bytes that come at once where a UART's buffer hands them over."""
-ONLY_40 = {"inputs": 11, "safety": 140, "motor": 140, "position": 140, "*": 20_000}
-"""The greatest blocks always due; what judges motion as seldom as its loss limit allows, the rest hardly ever."""
 
 
 @define
@@ -95,7 +93,7 @@ def start_daemon(stack: ExitStack, directory: Path, maps: Path, piece: int = 0) 
     slave = stack.enter_context(child(str(BENCH / "paced_slave.py"), str(maps), str(piece)))
     place = SimpleNamespace(bus_path=read_line(slave)["port"], lidar_path=directory / "absent")
     config = write_site(directory, place)
-    arguments = ["--config", str(config), "--maps", str(maps), "--periods-ms", json.dumps(ONLY_40)]
+    arguments = ["--config", str(config), "--maps", str(maps), "--periods-ms", json.dumps(ONLY_LONG)]
     process = stack.enter_context(child(str(BENCH / "house_probe.py"), *arguments))
     read_line(process)
     time.sleep(3.0)

@@ -21,6 +21,9 @@ UNIT = 0x02
 READS = ((0x0200, 40), (0x0240, 39))
 SILENCE_NS = 1_750_000
 SPIN_NS = 150_000
+ONLY_LONG = {"inputs": 11, "safety": 140, "motor": 140, "position": 140, "*": 20_000}
+"""Milliseconds: the longest blocks always due; what judges motion as seldom as its loss limit allows, the rest hardly
+ever."""
 LIBMODBUS = "libmodbus.so.5"
 
 
@@ -133,40 +136,20 @@ def field_bus(port: str, maps_dir: Path, lead_us: str | None = None) -> None:
 
     `lead_us` is how long before the end of the silence it wakes up; without it the timer's own.
     """
-    import trio
-    from house_probe import set_rates
+    from bus_alone import run_bus
 
-    from oht50d.codec.registers import load_module_map
-    from oht50d.core.actuators import find_actuators
-    from oht50d.core.safety_config import SafetyConfig
-    from oht50d.core.wire_schedule import WireSchedule, WireTimes
-    from oht50d.drivers.field_bus import BusConfig, FieldBus
-    from oht50d.drivers.serial_port import SerialPortConfig, open_serial_port
-    from oht50d.drivers.timer import PreciseTimer
+    from oht50d.core.wire_schedule import WireSchedule
     from oht50d.model.registers import BlockReadings
     from oht50d.services.hub import Latest
 
-    set_rates({"inputs": 11, "safety": 140, "motor": 140, "position": 140, "*": 20_000})
-    names = ("power", "safety", "travel_motor", "dock")
-    maps = [load_module_map((maps_dir / f"{name}.toml").read_text(encoding="utf-8"), file=name) for name in names]
-    times = WireTimes(safety_ns=25_000_000, other_ns=50_000_000, probe_ns=25_000_000)
-    schedule = WireSchedule(maps, find_actuators(maps, released_word=1), SafetyConfig(), times)
     latest: Latest[BlockReadings | None] = Latest(None)
 
-    def publish(readings: BlockReadings) -> bool:
+    def publish(_schedule: WireSchedule, readings: BlockReadings) -> bool:
         latest.publish(readings)
         return False
 
-    async def main() -> None:
-        config = BusConfig(serial=SerialPortConfig(port=port, lock_dir=str(maps_dir)))
-        timer = PreciseTimer()
-        if lead_us is not None:
-            timer.lead_ns = int(lead_us) * 1000
-        bus = FieldBus(config, schedule, timer, open_serial_port, publish, lambda _report: None)
-        await bus.run()
-
-    gc.freeze()
-    trio.run(main)
+    lead_ns = None if lead_us is None else int(lead_us) * 1000
+    run_bus(port, maps_dir, ONLY_LONG, publish, lead_ns=lead_ns)
 
 
 def main() -> None:

@@ -40,10 +40,6 @@ class BusCollector(Collector):
             if shares is not None:
                 use.add_metric((name,), getattr(shares, name))
         yield use
-        headroom = GaugeMetricFamily("oht50_bus_headroom_ratio", "Share of the wire that admission leaves free")
-        if (left := sight.headroom()) is not None:
-            headroom.add_metric((), left)
-        yield headroom
         yield CounterMetricFamily("oht50_bus_trace_frames", "Frames traced", sight.trace.next_number)
         yield CounterMetricFamily("oht50_bus_trace_dropped", "Frames fallen out of the ring", sight.trace.first_number)
         errands = CounterMetricFamily("oht50_bus_errands", "Registers asked for from outside", labels=("outcome",))

@@ -3,13 +3,15 @@
 from attrs import evolve
 from bus_fakes import MS, Bench
 
-from oht50d.core.discovery import Discovery, DiscoveryConfig, TwentiethShare
-from oht50d.core.wire_schedule import Rank
+from oht50d.app.module_rooms import build_discovery
+from oht50d.core.discovery import Discovery, DiscoveryConfig
+from oht50d.core.wire_slots import WireTimes
 from oht50d.sim.modbus_slaves import SlaveModule
 
 SERIALS = {2: 2000, 3: 3000, 4: 4000, 5: 5000}
 SERIAL_LOW, SERIAL_HIGH, TYPE, FIRMWARE = 0x00FB, 0x00FC, 0x0104, 0x0105
-PROBE_NS = 20 * MS
+PROBE_NS = 25 * MS
+"""The whole of a probe that nobody answers."""
 
 
 def show(module: SlaveModule, serial: int, firmware: int = 0x0101, type_code: int | None = None) -> None:
@@ -35,11 +37,5 @@ def stranger(bench: Bench, unit: int, *, serial: int, type_code: int) -> SlaveMo
 
 def attach_discovery(bench: Bench) -> Discovery:
     """As the house does it."""
-    schedule = bench.schedule
-    discovery = Discovery(
-        DiscoveryConfig(), schedule.links, TwentiethShare(), lambda _request: PROBE_NS,
-        lambda: schedule.may_search,
-    )  # fmt: skip
-    schedule.attach(discovery, Rank.BACKGROUND)
-    schedule.on_open, schedule.on_unexpected = discovery.reopen, discovery.note_unexpected
-    return discovery
+    times = WireTimes(safety_ns=25 * MS, other_ns=50 * MS, probe_ns=PROBE_NS)
+    return build_discovery(DiscoveryConfig(), bench.schedule, times)

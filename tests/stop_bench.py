@@ -26,8 +26,9 @@ S0, S1, S2 = StopKind.S0, StopKind.S1, StopKind.S2
 ZERO_1, ZERO_2 = WriteRegisters(TRAVEL, 0x02, (0, 0)), WriteRegisters(TRAVEL, 0x12, (0, 0))
 OFF_1, OFF_2 = WriteRegisters(TRAVEL, 0x01, (0, 0, 0)), WriteRegisters(TRAVEL, 0x11, (0, 0, 0))
 BRAKE_ON = WriteRegister(SAFETY, BRAKE, 0)
-READ_ZERO_1, READ_ZERO_2 = ReadRegisters(TRAVEL, 0x02, 2), ReadRegisters(TRAVEL, 0x12, 2)
-READ_OFF_1, READ_OFF_2 = ReadRegisters(TRAVEL, 0x01, 3), ReadRegisters(TRAVEL, 0x11, 3)
+# The second drive's are longer, so that their replies cannot be taken for the first one's.
+READ_ZERO_1, READ_ZERO_2 = ReadRegisters(TRAVEL, 0x02, 2), ReadRegisters(TRAVEL, 0x12, 7)
+READ_OFF_1, READ_OFF_2 = ReadRegisters(TRAVEL, 0x01, 3), ReadRegisters(TRAVEL, 0x11, 6)
 READ_BRAKE = ReadRegisters(SAFETY, BRAKE, 1)
 DRIVES_FIRST = [OFF_1, OFF_2, BRAKE_ON]
 ZERO = [ZERO_1, ZERO_2]

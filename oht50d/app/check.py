@@ -18,6 +18,8 @@ class Verdict(enum.IntEnum):
 
     GOOD = 0
     WARNING = 1
+    ERROR = 2
+    """The daemon would run with this and could never do what it is for."""
 
 
 @frozen
@@ -81,8 +83,15 @@ def toml_text(leaf: object) -> str:
             return str(leaf)
 
 
+_ENDINGS = {
+    Verdict.GOOD: ("usable.", ExitCode.OK),
+    Verdict.WARNING: ("usable, with warnings.", ExitCode.WARNINGS),
+    Verdict.ERROR: ("refused: see REFUSED above.", ExitCode.CONFIGURATION),
+}
+
+
 def run_check(loaded: LoadedConfig, sections: tuple[Section, ...] = SECTIONS) -> ExitCode:
-    """Print the report; WARNINGS if any section has one."""
+    """Print the report; WARNINGS if any section has one, CONFIGURATION if one finds what cannot work."""
     worst = Verdict.GOOD
     for make in sections:
         section = make(loaded)
@@ -91,5 +100,6 @@ def run_check(loaded: LoadedConfig, sections: tuple[Section, ...] = SECTIONS) ->
             print(f"\n{section.title}")
             for line in section.lines:
                 print(f"  {line}")
-    print("\nThe configuration is usable" + (", with warnings." if worst else "."))
-    return ExitCode.WARNINGS if worst else ExitCode.OK
+    words, code = _ENDINGS[worst]
+    print(f"\nThe configuration is {words}")
+    return code

@@ -120,7 +120,8 @@ def _obey(
         case "check":
             from oht50d.app.check import SECTIONS, run_check
             from oht50d.app.check_bus import report_bus
-            from oht50d.app.check_safety import report_motion, report_plan, report_reaction
+            from oht50d.app.check_plan import report_plan
+            from oht50d.app.check_safety import report_motion, report_reaction
             from oht50d.app.check_start import report_start
 
             return run_check(loaded, (*SECTIONS, report_bus, report_plan, report_reaction, report_start, report_motion))

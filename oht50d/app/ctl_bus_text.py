@@ -23,6 +23,8 @@ def stats_text(tree: Tree) -> str:
         ("early frames", told(tree.get("early_frames"))),
         ("unexpected", told(tree.get("unexpected_bytes"), "bytes")),
         ("headroom", _percent(tree.get("headroom"))),
+        *(("given way", str(words)) for words in _list(tree, "given_way")),
+        *((("motion", f"REFUSED: {tree.get('refusal')}"),) if tree.get("refusal") else ()),
         (f"last {tree.get('window_s')} s", _shares(tree.get("recent"))),
         ("since start", _shares(tree.get("since_start"))),
         ("trace", _trace_words(_tree(tree, "trace"))),
@@ -94,11 +96,18 @@ def _modules(modules: Sequence[Tree]) -> str:
             str(module.get("module") or "-"),
             *(told(module.get(key)) for key in keys),
             ", ".join(f"{code}: {count}" for code, count in _tree(module, "exceptions").items()) or "0",
-            "DEAD" if module.get("is_dead") else "answers",
+            _state(module),
         ]
         for module in modules
     ]
     return table(header, rows)
+
+
+def _state(module: Tree) -> str:
+    if module.get("is_dead"):
+        return "DEAD"
+    has_answered = module.get("replies") or _tree(module, "exceptions")
+    return "answers" if has_answered else "never answered"
 
 
 def _turnarounds(modules: Sequence[Tree]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from oht50d.app.config import Config
-from oht50d.core.discovery import Discovery, TwentiethShare
+from oht50d.core.discovery import Discovery, DiscoveryConfig, QuietAllowance
 from oht50d.core.module_registry import ModuleRegistry
 from oht50d.core.wire_schedule import Rank, WireSchedule, WireTimes
 from oht50d.drivers.module_file import ModuleFile
@@ -46,17 +46,23 @@ def build_module_rooms(
     """Reads the list of accepted modules, blocking: before anything runs. The search joins the schedule."""
     file = ModuleFile(modules_path(config))
     registry = ModuleRegistry(zip(config.bus.maps, maps, strict=True), file.load())
+    discovery = build_discovery(config.bus.discovery, schedule, times)
+    return ModuleRooms(registry, RegistryKeeper(registry, file, utc_now), discovery)
+
+
+def build_discovery(config: DiscoveryConfig, schedule: WireSchedule, times: WireTimes) -> Discovery:
+    """The search beside polling, joined to the schedule."""
     discovery = Discovery(
-        config.bus.discovery,
+        config,
         schedule.links,
-        TwentiethShare(),
-        lambda _request: times.probe_ns,
+        QuietAllowance(schedule.probe_budget, schedule.polls.look_for_quiet),
+        times.probe_wait_ns,
         lambda: schedule.may_search,
     )
     schedule.attach(discovery, Rank.BACKGROUND)
     schedule.on_open = discovery.reopen
     schedule.on_unexpected = discovery.note_unexpected
-    return ModuleRooms(registry, RegistryKeeper(registry, file, utc_now), discovery)
+    return discovery
 
 
 def build_module_desk(rooms: "Rooms") -> ModuleDesk:

@@ -17,14 +17,19 @@ from oht50d.app.preparation import signing_key
 from oht50d.clock import now_ns
 from oht50d.codec.registers import load_module_map
 from oht50d.core.actuators import Actuators, find_actuators
+from oht50d.core.admission import Load, admit
 from oht50d.core.bus_sight import Sight
+from oht50d.core.drive_line import refresh_ns
+from oht50d.core.exchange_times import LineSpeed
 from oht50d.core.map_set import check_map_set
 from oht50d.core.motion_gate import MotionGate
-from oht50d.core.poll_plan import PollPlan, plan_blocks
+from oht50d.core.poll_plan import PollPlan
 from oht50d.core.reaction import BEGIN_LIMIT_NS, ReactionModel
 from oht50d.core.robot_state import RobotState, Simulation
 from oht50d.core.safety_config import BrakeWiring
 from oht50d.core.safety_kernel import SafetyKernel
+from oht50d.core.unit_plan import plan_unit
+from oht50d.core.wire_load import LoadMaker
 from oht50d.core.wire_schedule import WireSchedule, WireTimes
 from oht50d.drivers.bus_config import BusConfig
 from oht50d.drivers.bus_transport import has_numbered_replies, line_times, opener_of
@@ -38,7 +43,7 @@ from oht50d.drivers.wall_clock import utc_now
 from oht50d.metrics import Metrics
 from oht50d.model.lidar import LidarScan
 from oht50d.model.motion import StopReport
-from oht50d.model.registers import BlockReadings, ModuleMap
+from oht50d.model.registers import BlockReadings, ModuleMap, RegisterBlock
 from oht50d.model.snapshot import Snapshot
 from oht50d.services.commander import CommandDesk
 from oht50d.services.guardian import Guardian
@@ -75,14 +80,28 @@ def wire_times(config: BusConfig) -> WireTimes:
         other_ns=config.reply_timeout.ns,
         probe_ns=config.probe_timeout.ns,
         has_numbered_replies=has_numbered_replies(config),
+        turnaround_ns=config.assumed_turnaround.ns,
+        speed=LineSpeed(line_times(config).character_ns, line_times(config).silence_ns),
     )
+
+
+def plan_load(config: Config, actuators: Actuators, blocks: tuple[RegisterBlock, ...]) -> Load:
+    """What wants the wire, with the turnaround that is assumed of everybody."""
+    has_timeout = actuators.timeout_register is not None
+    make = LoadMaker(
+        actuators, config.safety, wire_times(config.bus), refresh_ns(config.safety, has_timeout=has_timeout)
+    )
+    return make(blocks, {})
 
 
 def reaction_model(config: Config, maps: Sequence[ModuleMap], actuators: Actuators) -> ReactionModel:
     """What `check` prints and the stop reports carry."""
+    blocks = tuple(block for module in maps for block in plan_unit(module).blocks)
+    gaps = admit(plan_load(config, actuators, blocks), is_moving=True).gaps
     return ReactionModel(
         config=config.safety,
-        plan=PollPlan([block for module in maps for block in plan_blocks(module)]),
+        plan=PollPlan(blocks),
+        safety_gap_ns=max(gap.gap_ns for gap in gaps),
         times=wire_times(config.bus),
         baud=config.bus.serial.baud,
         drives=len(actuators.drives),
@@ -198,7 +217,7 @@ def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_
     maker = SnapshotMaker(identity, config.safety, utc_now)
     bus_timer, step_timer = timers = PreciseTimer(), PreciseTimer()
     late = _LateGuardian()
-    sight = build_sight(config.bus, schedule, maps)
+    sight = build_sight(config.bus, schedule, wire_times(config.bus), maps)
     bus = FieldBus(
         config.bus, schedule, bus_timer, opener_of(config.bus, open_serial_port),
         publish=late.accept_block, publish_stop=late.accept_stop,

@@ -10,13 +10,13 @@ from oht50d.core.errands import Errands
 from oht50d.model.registers import ModuleMap
 
 
-def _unknown() -> float | None:
+def _unknown(_unit: int) -> int | None:
     return None
 
 
 @frozen(kw_only=True)
 class Sight:
-    """`headroom` is the share of the wire that admission leaves free, None where it is not known."""
+    """`p99_ns` is the turnaround of a unit's newest replies that admission counts with, None before enough of them."""
 
     trace: BusTrace
     stats: BusStats
@@ -24,4 +24,4 @@ class Sight:
     maps: Mapping[int, ModuleMap]
     character_ns: int
     is_tcp: bool = False
-    headroom: Callable[[], float | None] = _unknown
+    p99_ns: Callable[[int], int | None] = _unknown

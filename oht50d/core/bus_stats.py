@@ -88,8 +88,3 @@ class BusStats:
         if result.reply is not None:
             took_ns = result.ended_ns - result.sent_ns
             stats.turnaround.add(max(0, took_ns - octets * self._character_ns - self._silence_ns))
-
-    def turnaround_p99_ns(self, unit: int) -> int | None:
-        """The measured 99th percentile of late, for admission; None before 32 replies."""
-        stats = self.units.get(unit)
-        return None if stats is None else stats.turnaround.p99_ns

@@ -13,6 +13,7 @@ from attrs import Attribute, evolve, field, frozen
 
 from oht50d.core.address_probe import TWICE, AddressProbe
 from oht50d.core.module_link import ModuleLink
+from oht50d.core.probe_budget import DISCOVERY_CLAIM, ProbeBudget
 from oht50d.core.wire_slots import Purpose, Slot
 from oht50d.model.bus import ExchangeResult, ReadRegisters
 from oht50d.model.modules import DiscoveryStatus, FoundModule, FoundState
@@ -46,9 +47,6 @@ class DiscoveryConfig:
             raise SettingClash("last", f"at least first, which is {self.first}", self.last)
 
 
-DISCOVERY_CLAIM = "discovery"
-
-
 class ProbeAllowance(Protocol):
     """What dead and absent addresses may take of the wire together, whoever asks them."""
 
@@ -66,17 +64,24 @@ class ProbeAllowance(Protocol):
         ...
 
 
-class TwentiethShare:
-    """The allowance of one who is alone with it: a probe that took c is followed by 19 c without one."""
+class QuietAllowance:
+    """The share of all silent addresses, in a stretch of time in which no fast poll becomes due."""
 
-    def __init__(self) -> None:
-        self.opens_ns = 0
+    def __init__(self, budget: ProbeBudget, look: Callable[[], None]) -> None:
+        """`look` tells the budget how long it stays quiet."""
+        self._budget = budget
+        self._look = look
+
+    @property
+    def opens_ns(self) -> int:
+        return self._budget.opens_ns
 
     def may_probe(self, claimant: str, now_ns: int) -> bool:
-        return now_ns >= self.opens_ns
+        self._look()
+        return self._budget.may_probe(claimant, now_ns)
 
     def spend(self, claimant: str, sent_ns: int, ended_ns: int) -> None:
-        self.opens_ns = sent_ns + 20 * (ended_ns - sent_ns)
+        self._budget.spend(claimant, sent_ns, ended_ns)
 
 
 class Discovery:

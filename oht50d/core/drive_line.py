@@ -8,10 +8,16 @@ from collections.abc import Iterator
 
 from oht50d.core.actuators import Actuators, Drive
 from oht50d.core.motion_gate import MotionGate
-from oht50d.model.bus import ExchangeResult, RegisterWrite, WriteRegister
+from oht50d.core.safety_config import SafetyConfig
+from oht50d.model.bus import BusRequest, ExchangeResult, RegisterWrite, WriteRegister
 from oht50d.model.motion import MotionDemand, Permit
 
 MAX_ATTEMPTS = 3
+
+
+def refresh_ns(config: SafetyConfig, *, has_timeout: bool) -> int | None:
+    """How often a drive that watches its communication is told its demand: twice within its time-out, and a reserve."""
+    return config.drive_timeout.ns * 2 // 5 if has_timeout else None
 
 
 class DriveLine:
@@ -20,7 +26,7 @@ class DriveLine:
     def __init__(self, actuators: Actuators, gate: MotionGate, refresh_ns: int | None) -> None:
         self._actuators = actuators
         self._gate = gate
-        self._refresh_ns = refresh_ns
+        self.refresh_ns = refresh_ns
         self._acknowledged: dict[tuple[int, int], RegisterWrite] = {}
         self._acknowledged_ns: dict[tuple[int, int], int] = {}
         self._failures = 0
@@ -102,11 +108,22 @@ class DriveLine:
             yield self._output(drive, demand, permit)
 
     def _refresh(self, demand: MotionDemand, permit: Permit, now_ns: int) -> RegisterWrite | None:
-        if self._refresh_ns is None:
+        """The drive that has waited longest first: on a slow wire none may be forgotten for another."""
+        if self.refresh_ns is None:
+            return None
+        drive = min(self._actuators.drives, key=self._told_ns)
+        return self._output(drive, demand, permit) if now_ns - self._told_ns(drive) >= self.refresh_ns else None
+
+    def _told_ns(self, drive: Drive) -> int:
+        return self._acknowledged_ns.get((drive.unit, drive.enable), 0)
+
+    def directed(self, request: BusRequest) -> int | None:
+        """The number of the drive whose direction a request writes, the last word before enable; None otherwise."""
+        if not isinstance(request, WriteRegister):
             return None
         for drive in self._actuators.drives:
-            if now_ns - self._acknowledged_ns.get((drive.unit, drive.enable), 0) >= self._refresh_ns:
-                return self._output(drive, demand, permit)
+            if (request.unit, request.address) == (drive.unit, drive.direction):
+                return drive.number
         return None
 
     def _output(self, drive: Drive, demand: MotionDemand, permit: Permit) -> RegisterWrite:

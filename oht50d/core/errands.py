@@ -7,15 +7,17 @@ is the motion gate's to say, not this one's.
 
 from collections import deque
 from collections.abc import Callable
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from attrs import define, field, frozen
 
 from oht50d.core.frame_words import exception_words
+from oht50d.core.probe_budget import OUTSIDE_CLAIM
 from oht50d.core.wire_slots import Purpose, Slot
 from oht50d.model.bus import BusRequest, ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
 from oht50d.model.errands import Errand, ErrandOutcome, ErrandResult, ReadErrand, WriteErrand
 
+NOT_SERVED = "it was not served in time: a stop or a scan has the bus, or too many ask"
 MAX_QUEUED = 32
 """One more is refused; nobody's errand is dropped for another's."""
 SPACING_NS = 20_000_000
@@ -51,20 +53,37 @@ class _Job:
         self.damaged = self.silent = self.busy = 0
 
 
+class Budget(Protocol):
+    """What all that may not answer may take of the wire together (see `core/probe_budget.py`)."""
+
+    def may_probe(self, claimant: str, now_ns: int) -> bool: ...
+
+    def spend(self, claimant: str, sent_ns: int, ended_ns: int) -> None: ...
+
+    @property
+    def opens_ns(self) -> int: ...
+
+
 @frozen
 class Patience:
-    """How long a reply is waited for, and how often a read is tried at a module that stays silent."""
+    """How long a reply is waited for, and how often a read is tried at a module that stays silent.
+
+    `claim` is under whose name the budget is asked where nobody may answer; None where somebody does.
+    """
 
     timeout_ns: int
     silent_tries: int
+    claim: str | None = None
 
 
 class Errands:
     """A `SlotSource`. Asking has no effect; what counts is `complete`."""
 
-    def __init__(self, patience: Callable[[int], Patience]) -> None:
-        """`patience(unit)` depends on whether that unit answers at all."""
+    def __init__(self, patience: Callable[[BusRequest], Patience], budget: Budget) -> None:
+        """`patience(request)` depends on whether that unit answers at all. What goes to a bound module is spent by the
+        schedule, what goes to others (OUTSIDE_CLAIM) here."""
         self._patience = patience
+        self._budget = budget
         self._jobs: deque[_Job] = deque()
         self._free_ns = 0
         self._offered: tuple[Slot, _Job] | None = None
@@ -91,13 +110,19 @@ class Errands:
         if not self._jobs or now_ns < max(self._free_ns, self._jobs[0].not_before_ns):
             return None
         job = self._jobs[0]
-        slot = Slot(_next_request(job), Purpose.ERRAND, self._patience(job.errand.request.unit).timeout_ns)
+        request = _next_request(job)
+        patience = self._patience(request)
+        if patience.claim is not None and not self._budget.may_probe(patience.claim, now_ns):
+            return None
+        slot = Slot(request, Purpose.ERRAND, patience.timeout_ns)
         self._offered = (slot, job)
         return slot
 
     def complete(self, slot: Slot, result: ExchangeResult) -> None:
         """The outcome of the exchange that `next_slot` asked for."""
         self._free_ns = result.ended_ns + SPACING_NS
+        if self._patience(slot.request).claim == OUTSIDE_CLAIM:
+            self._budget.spend(OUTSIDE_CLAIM, result.sent_ns, result.ended_ns)
         job = self._job_of(slot)
         if job is None:
             return
@@ -121,7 +146,11 @@ class Errands:
 
     def wakeup_ns(self, now_ns: int) -> int | None:
         """When the oldest errand may go on."""
-        return max(self._free_ns, self._jobs[0].not_before_ns, now_ns) if self._jobs else None
+        if not self._jobs:
+            return None
+        job = self._jobs[0]
+        is_probe = self._patience(job.errand.request).claim is not None
+        return max(self._free_ns, job.not_before_ns, now_ns, self._budget.opens_ns if is_probe else 0)
 
     # -- outcomes
 
@@ -197,16 +226,18 @@ class Errands:
                 return job.damaged < MAX_DAMAGED
             case Failure.SILENT:
                 job.silent += 1
-                return job.silent < self._patience(result.request.unit).silent_tries
+                return job.silent < self._patience(result.request).silent_tries
         return False
 
     # -- helpers
 
     def _job_of(self, slot: Slot) -> _Job | None:
-        """Whose slot it is; None if that errand has been withdrawn since."""
+        """Whose slot it is, by its request (the schedule may have shortened its time-out); None if that errand has
+        been withdrawn since."""
         offered, self._offered = self._offered, None
-        is_own = offered is not None and offered[0] == slot and offered[1] in self._jobs
-        return offered[1] if offered is not None and is_own else None
+        if offered is None or offered[0].request != slot.request or offered[1] not in self._jobs:
+            return None
+        return offered[1]
 
     def _is_on_the_line(self, job: _Job) -> bool:
         """Whether the frame of a write may have gone out, though nobody has told what came of it."""
@@ -220,7 +251,7 @@ class Errands:
         if isinstance(job.errand, WriteErrand):
             job.is_written = job.is_written or self._is_on_the_line(job)
             outcome = ErrandOutcome.UNKNOWN if job.is_written else ErrandOutcome.REJECTED
-        self._end(job, self._told(job, outcome, "it was not served in time"))
+        self._end(job, self._told(job, outcome, NOT_SERVED))
 
     def _end(self, job: _Job, result: ErrandResult) -> None:
         self._jobs.remove(job)

@@ -65,3 +65,7 @@ class SafetyInputs:
     commanded_direction: int
     is_everything_simulated: bool
     is_anything_simulated: bool
+    bus_refusal: str = ""
+    """Why the bus is too slow for safe motion, with the sum; empty if it is not."""
+    refused_needs: tuple[str, ...] = ()
+    """Registers that motion hangs on and that their module refuses, in words."""

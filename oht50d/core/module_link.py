@@ -1,17 +1,16 @@
 """What is known about the link to one bound module: identity, age, counts, pauses (owner: wire schedule)."""
 
-from attrs import define
+from attrs import define, field
 
 from oht50d.codec.registers import raw_of_word
+from oht50d.core.breaker import MANDATORY_COOLDOWN, OPTIONAL_COOLDOWN, Breaker
+from oht50d.core.turnaround import Turnaround
 from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure
 from oht50d.model.registers import BlockReadings, ModuleMap
 from oht50d.model.snapshot import ModuleCounters
 
-FAILURES_BEFORE_PAUSE = 3
-RETRIED_NS = 150_000_000
-"""A module is asked again at once for this long (SAFETY.md, Inputs: loss); a short burst of noise must not lose it."""
-BREATH_NS = 20_000_000
-"""Between further attempts in that time, so that the shapes of the fence last for all of it."""
+NO_SERIALS = frozenset({0, 0xFFFF_FFFF})
+"""What a module without a serial number shows."""
 _EXCEPTIONS = {
     1: "illegal function",
     2: "illegal data address",
@@ -24,22 +23,42 @@ _EXCEPTIONS = {
 
 @define
 class ModuleLink:
-    """One bound module. `pause_ns` is how long a dead module is left alone between probes."""
+    """One bound module. `turnaround` are its newest replies' times, `breaker` says when it counts as dead."""
 
     module: ModuleMap
-    pause_ns: int
     is_identified: bool = False
     last_valid_ns: int | None = None
     serial: int | None = None
     firmware: str | None = None
     problem: str = "not found yet"
-    failures: int = 0
-    resume_ns: int = 0
+    turnaround: Turnaround = field(factory=Turnaround)
+    breaker: Breaker = field(init=False)
     requests: int = 0
     replies: int = 0
     timeouts: int = 0
     noise: int = 0
     exceptions: int = 0
+    _identity: dict[str, int] = field(factory=dict)
+    """The newest words by identity role, which may come from several blocks."""
+
+    @breaker.default
+    def _make_breaker(self) -> Breaker:
+        return Breaker(MANDATORY_COOLDOWN if self.module.is_mandatory else OPTIONAL_COOLDOWN)
+
+    @property
+    def failures(self) -> int:
+        """Exchanges in a row without a reply that can be used."""
+        return self.breaker.failures
+
+    @property
+    def is_dead(self) -> bool:
+        """True while the breaker is open: it gets probes within the budget and nothing else."""
+        return self.breaker.is_open
+
+    @property
+    def resume_ns(self) -> int:
+        """No request before this moment."""
+        return self.breaker.resume_ns
 
     @property
     def name(self) -> str:
@@ -53,8 +72,8 @@ class ModuleLink:
     def forget_identity(self) -> None:
         """A new opening of the port: the module must prove again who it is."""
         self.is_identified = False
-        self.failures = 0
-        self.resume_ns = 0
+        self.breaker.reset()
+        self._identity.clear()
         self.problem = "not found yet"
 
     def record(self, result: ExchangeResult) -> None:
@@ -62,7 +81,7 @@ class ModuleLink:
         self.requests += 1
         if result.reply is not None:
             self.replies += 1
-            self.failures = 0
+            self.breaker.succeed()
             if isinstance(result.reply, ExceptionReply):
                 self.exceptions += 1
                 self.problem = self._refusal(result.reply)
@@ -81,46 +100,59 @@ class ModuleLink:
                 self.problem = f"late or repeated replies from {self.name}: check its load, and for two of one address"
             case _:
                 return
-        self.failures += 1
-        if self.failures >= FAILURES_BEFORE_PAUSE:
-            self._pause(result.ended_ns)
+        if self.breaker.fail(result.ended_ns, self.last_valid_ns):
+            # Whatever answers next may be another module, or the same one after a loss of power.
+            self.is_identified = False
 
     def _refusal(self, reply: ExceptionReply) -> str:
         words = f"exception {reply.code} ({_EXCEPTIONS.get(reply.code, 'of the maker')})"
         return f"{self.name} refused function {reply.function} with {words}: check firmware against register map"
 
-    def _pause(self, now_ns: int) -> None:
-        if not self._was_silent(now_ns):
-            self.resume_ns = now_ns + BREATH_NS
-            return
-        # Whatever answers next may be another module, or the same one after a loss of power.
-        self.is_identified = False
-        self.leave_alone(now_ns)
-
     def leave_alone(self, now_ns: int) -> None:
-        """No request before the pause is over."""
-        self.resume_ns = now_ns + self.pause_ns
-
-    def _was_silent(self, now_ns: int) -> bool:
-        return self.last_valid_ns is None or now_ns - self.last_valid_ns >= RETRIED_NS
+        """No request before a pause is over."""
+        self.breaker.leave_alone(now_ns)
 
     def is_paused(self, now_ns: int) -> bool:
         return now_ns < self.resume_ns
 
     def identify(self, block: BlockReadings) -> bool:
         """Judge the block with the type code; True if it is the module that the map is for."""
-        words = {spec.role: raw_of_word(spec, word) for spec, word in zip(block.block.specs, block.words, strict=True)}
-        found = words.get("identity.type")
+        self._identity.clear()
+        self._collect(block)
+        found = self._identity.get("identity.type")
         self.is_identified = found == self.module.type_code
         if not self.is_identified:
             types = f"type {found}, expected {self.module.type_code}"
             self.problem = f"another module at {self.name}: {types}: check address switches and register map"
             return False
-        firmware = words.get("identity.firmware", 0)
-        self.firmware = f"{firmware >> 8}.{firmware & 0xFF:02d}"
         self.problem = ""
-        # Low word first (CONFLICTS.md, G.2).
-        low, high = words.get("identity.serial_low"), words.get("identity.serial_high")
-        if low is not None and high is not None:
-            self.serial = high << 16 | low
+        self._name()
         return True
+
+    def learn(self, block: BlockReadings) -> None:
+        """A further block of a module that has proved who it is; it may hold the rest of its identity."""
+        if self._collect(block):
+            self._name()
+
+    def _collect(self, block: BlockReadings) -> bool:
+        """True if the block says anything about who it is."""
+        words = {
+            spec.role: raw_of_word(spec, word)
+            for spec, word in zip(block.block.specs, block.words, strict=True)
+            if spec.role is not None and spec.role.startswith("identity.")
+        }
+        self._identity.update(words)
+        return bool(words)
+
+    def _name(self) -> None:
+        firmware = self._identity.get("identity.firmware")
+        self.firmware = None if firmware is None else f"{firmware >> 8}.{firmware & 0xFF:02d}"
+        self.serial = _serial(self._identity.get("identity.serial_low"), self._identity.get("identity.serial_high"))
+
+
+def _serial(low: int | None, high: int | None) -> int | None:
+    """Low word first (CONFLICTS.md, G.2)."""
+    if low is None or high is None:
+        return None
+    number = high << 16 | low
+    return None if number in NO_SERIALS else number

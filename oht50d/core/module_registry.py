@@ -90,7 +90,7 @@ class ModuleRegistry:
     def note_refused(self, unit: int, addresses: Set[int]) -> None:
         """The module answers reads of these registers with a refusal."""
         sight = self._sights.get(unit)
-        if sight is None:
+        if sight is None or not (addresses or sight.refused):
             return
         refused = frozenset(role for role in sight.wanted - {TYPE} if sight.module.by_role[role].address in addresses)
         if refused != sight.refused:

@@ -1,211 +1,257 @@
-"""When which register block is read: earliest deadline first at fixed rates (`PollPlan` belongs to the bus owner).
+"""When which register block is read: vital blocks when they are due, the rest by earliest deadline (owner: poll slots).
 
-Source of the rates: DECISIONS, "poll rates". A deadline lies half a period after a block becomes due, so a feasible
-plan reads every block at most one and a half periods after its last reading. Line times: MODBUS over Serial Line
-V1.02, section 2.5.1.1.
+Of the vital blocks that are due the one that was read longest ago goes first. They share one period, so a block that
+waits lets each other one pass at most once (ADR 0015, on which `admission.py` builds). A deadline of the rest lies half
+a period after a block becomes due. Periods come from outside (`poll_rates.py`, `admission.py`); time is an argument.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from attrs import frozen
+from oht50d.core.exchange_times import block_ns, plan_utilisation, transaction_ns, worst_block_ns
+from oht50d.core.poll_rates import RANKS, RATES, VITAL, Periods, periods
+from oht50d.core.shapes import MAX_REGISTERS
+from oht50d.core.unit_plan import NO_LESSON, plan_runs
+from oht50d.model.registers import ModuleMap, PollClass, RegisterBlock
 
-from oht50d.codec.rtu import character_ns, encode_request, reply_length, silence_ns
-from oht50d.model.bus import ReadRegisters
-from oht50d.model.registers import ModuleMap, PollClass, RegisterBlock, RegisterSpec
-from oht50d.model.units import Duration
-
-MAX_BLOCK_REGISTERS = 40
-
-
-@frozen
-class Rate:
-    """The period of a poll class at standstill and while moving."""
-
-    rest: Duration
-    moving: Duration
-
-    def period_ns(self, *, is_moving: bool) -> int:
-        return self.moving.ns if is_moving else self.rest.ns
+__all__ = [
+    "RATES",
+    "PollPlan",
+    "block_ns",
+    "plan_blocks",
+    "plan_utilisation",
+    "transaction_ns",
+    "worst_block_ns",
+]
 
 
-def _rate(rest: str, moving: str | None = None) -> Rate:
-    return Rate(Duration.parse(rest), Duration.parse(moving or rest))
-
-
-# While moving, motion writes take about a seventh of the wire: IMU and dock yield, safety, motor and position never do.
-RATES: Mapping[PollClass, Rate] = {
-    PollClass.SAFETY: _rate("50ms"),
-    PollClass.MOTOR: _rate("50ms"),
-    PollClass.POSITION: _rate("100ms", "50ms"),
-    PollClass.DOCK: _rate("100ms", "200ms"),
-    PollClass.IMU: _rate("100ms", "500ms"),
-    PollClass.INPUTS: _rate("200ms"),
-    PollClass.BATTERY: _rate("1s"),
-    PollClass.AUXILIARY: _rate("1s"),
-    PollClass.SLOW: _rate("5s"),
-    PollClass.STATIC: _rate("30s"),
-}
-VITAL = frozenset({PollClass.SAFETY, PollClass.MOTOR, PollClass.POSITION})
-"""Classes whose silence stops a moving robot: past their deadline they go before motion writes."""
-_RANKS = {poll: rank for rank, poll in enumerate(RATES)}
-
-
-def plan_blocks(module_map: ModuleMap, max_registers: int = MAX_BLOCK_REGISTERS) -> tuple[RegisterBlock, ...]:
-    """The readable registers of a map in contiguous runs of one poll class; never across an unmapped gap."""
-    blocks: list[RegisterBlock] = []
-    run: list[RegisterSpec] = []
-    for spec in module_map.registers:
-        if run and not (_continues(run[-1], spec) and len(run) < max_registers):
-            blocks.append(_block(module_map, run))
-            run = []
-        if spec.is_readable and spec.poll is not None:
-            run.append(spec)
-    if run:
-        blocks.append(_block(module_map, run))
+def plan_blocks(module_map: ModuleMap, max_registers: int = MAX_REGISTERS) -> tuple[RegisterBlock, ...]:
+    """The readable registers of a map in contiguous runs of one poll class; `unit_plan.py` makes them differ."""
+    blocks = []
+    for span in plan_runs(module_map, NO_LESSON, max_registers):
+        specs = tuple(module_map.by_address[address] for address in range(span.first, span.last + 1))
+        poll = specs[0].poll
+        assert poll is not None, "runs are made of polled registers"
+        blocks.append(RegisterBlock(module_map.address, module_map.kind, poll, span.first, specs))
     return tuple(blocks)
 
 
-def _continues(last: RegisterSpec, spec: RegisterSpec) -> bool:
-    return spec.address == last.address + 1 and spec.poll is last.poll and spec.is_readable
-
-
-def _block(module_map: ModuleMap, run: Sequence[RegisterSpec]) -> RegisterBlock:
-    poll = run[0].poll
-    assert poll is not None, "plan_blocks collects polled registers only"
-    return RegisterBlock(module_map.address, module_map.kind, poll, run[0].address, tuple(run))
-
-
-def transaction_ns(baud: int, request_bytes: int, reply_bytes: int, turnaround_ns: int) -> int:
-    """Request, silence, turnaround of the device, reply, silence: the whole time that one exchange takes the wire."""
-    return (request_bytes + reply_bytes) * character_ns(baud) + 2 * silence_ns(baud) + turnaround_ns
-
-
-def block_ns(block: RegisterBlock, baud: int, turnaround_ns: int) -> int:
-    """The time that reading one block takes the wire."""
-    request = ReadRegisters(block.unit, block.first, block.count)
-    return transaction_ns(baud, len(encode_request(request)), reply_length(request), turnaround_ns)
-
-
-def worst_block_ns(blocks: Iterable[RegisterBlock], baud: int, turnaround_ns: int) -> int:
-    """The longest that a stop can wait behind a poll; 0 without blocks."""
-    return max((block_ns(block, baud, turnaround_ns) for block in blocks), default=0)
-
-
-def plan_utilisation(
-    blocks: Iterable[RegisterBlock], baud: int, turnaround_ns: int, *, is_moving: bool = True
-) -> float:
-    """The share of the wire (1.0 is all of it) that polling at the full rates takes."""
-    return sum(
-        block_ns(block, baud, turnaround_ns) / RATES[block.poll].period_ns(is_moving=is_moving) for block in blocks
-    )
+NEVER_NS = 1 << 62
 
 
 class _Entry:
-    """One block's schedule: due one period after `released_ns`, or at `due_ns` as it stands while `is_forced`."""
+    """One block's schedule: due one period after `released_ns`, or at `due_ns` as it stands while `is_forced`.
 
-    __slots__ = ("block", "due_ns", "half_ns", "is_forced", "period_ns", "rank", "released_ns", "unit")
+    While it is raised its period is `raised_ns` at most.
+    """
 
-    def __init__(self, block: RegisterBlock) -> None:
+    __slots__ = (
+        "base_ns", "block", "due_ns", "half_ns", "is_forced", "is_retry", "period_ns", "raised_ns", "raised_until_ns",
+        "rank", "released_ns", "sent_ns", "unit",
+    )  # fmt: skip
+
+    def __init__(self, block: RegisterBlock, period_ns: int) -> None:
         self.block = block
         self.unit = block.unit
-        self.rank = _RANKS[block.poll]
-        self.period_ns = RATES[block.poll].rest.ns
-        self.half_ns = self.period_ns // 2
+        self.rank = RANKS[block.poll]
+        self.base_ns = self.period_ns = period_ns
+        self.half_ns = period_ns // 2
+        self.raised_ns = period_ns
+        self.raised_until_ns = 0
         self.released_ns = 0
+        self.sent_ns = 0
         self.due_ns = 0
         self.is_forced = True
+        self.is_retry = False
 
-    def set_period(self, period_ns: int) -> None:
-        self.period_ns = period_ns
-        self.half_ns = period_ns // 2
-        if not self.is_forced:
-            self.due_ns = self.released_ns + period_ns
+    def set_base(self, base_ns: int) -> None:
+        self.base_ns = base_ns
+        self._set_period(min(base_ns, self.raised_ns) if self.raised_until_ns else base_ns)
+
+    def rise(self, period_ns: int, until_ns: int) -> None:
+        self.raised_ns, self.raised_until_ns = period_ns, until_ns
+        self._set_period(min(self.base_ns, period_ns))
+
+    def settle(self, now_ns: int) -> None:
+        """End what is over."""
+        if self.raised_until_ns and now_ns >= self.raised_until_ns:
+            self.raised_until_ns = 0
+            self._set_period(self.base_ns)
 
     def release(self, now_ns: int) -> None:
         self.released_ns = self.due_ns if 0 <= now_ns - self.due_ns < self.period_ns else now_ns
         self.due_ns = self.released_ns + self.period_ns
-        self.is_forced = False
+        self.sent_ns = now_ns
+        self.is_forced = self.is_retry = False
+        self.settle(now_ns)
 
     def force(self, now_ns: int) -> None:
         """Due now, or since before if it was overdue."""
         self.due_ns = min(self.due_ns, now_ns)
         self.is_forced = True
 
+    def inherit(self, other: "_Entry") -> None:
+        self.released_ns, self.due_ns, self.sent_ns = other.released_ns, other.due_ns, other.sent_ns
+        self.is_forced, self.is_retry = other.is_forced, other.is_retry
+
+    def _set_period(self, period_ns: int) -> None:
+        if period_ns == self.period_ns:
+            return
+        self.period_ns = period_ns
+        self.half_ns = period_ns // 2
+        if not self.is_forced:
+            self.due_ns = self.released_ns + period_ns
+
 
 class PollPlan:
-    """Picks the next block to read; every block is due at once at the start. Time is always an argument."""
+    """Picks the next block to read; every block is due at once at the start. Bounded by the blocks of the maps."""
 
     def __init__(self, blocks: Iterable[RegisterBlock]) -> None:
-        self._entries = [_Entry(block) for block in blocks]
-        self._by_rank = sorted(self._entries, key=lambda entry: entry.rank)
-        self._vital = [entry for entry in self._entries if entry.block.poll in VITAL]
-        self._by_block = {id(entry.block): entry for entry in self._entries}
-        self._is_moving = False
+        self._periods: Periods = periods(0, is_moving=False)
+        self._adopt_entries([_Entry(block, self._periods[block.poll]) for block in blocks])
 
     @property
     def blocks(self) -> tuple[RegisterBlock, ...]:
         return tuple(entry.block for entry in self._entries)
 
-    def next_block(
-        self, now_ns: int, *, is_moving: bool, skip_units: frozenset[int] = frozenset()
-    ) -> RegisterBlock | None:
-        """The due block with the earliest deadline, None if none is due.
+    def set_periods(self, wanted: Periods) -> None:
+        """From now on the classes are read this often; the same mapping again costs nothing."""
+        if wanted is self._periods:
+            return
+        self._periods = wanted
+        for entry in self._entries:
+            entry.set_base(wanted[entry.block.poll])
 
-        A deadline that has passed counts as now, so that a unit that was skipped for long cannot push in front of the
-        safety class: of equal deadlines the more critical class wins, then the one that has waited longest.
+    def replace(self, unit: int, blocks: Sequence[RegisterBlock], now_ns: int) -> None:
+        """Other blocks for one unit: each is due when the one was that it has most of; a new one at once."""
+        before = [entry for entry in self._entries if entry.unit == unit]
+        after = [_Entry(block, self._periods[block.poll]) for block in blocks]
+        for entry in after:
+            heirs = [(_overlap(old.block, entry.block), number) for number, old in enumerate(before)]
+            most, number = max(heirs, default=(0, 0))
+            if most > 0:
+                entry.inherit(before[number])
+            else:
+                entry.force(now_ns)
+        self._adopt_entries([entry for entry in self._entries if entry.unit != unit] + after)
+
+    # -- whose turn it is
+
+    def next_vital(self, now_ns: int, skip_units: frozenset[int] = frozenset()) -> RegisterBlock | None:
+        """The due vital block that was read longest ago, one whose reply was lost before all; None if none is due."""
+        due = [entry for entry in self._vital if entry.due_ns <= now_ns and entry.unit not in skip_units]
+        if len(due) <= 1:
+            return due[0].block if due else None
+        return min(due, key=lambda entry: (not entry.is_retry, entry.sent_ns, entry.rank)).block
+
+    def next_other(self, now_ns: int, skip_units: frozenset[int] = frozenset()) -> RegisterBlock | None:
+        """The due block with the earliest deadline that is not vital; None if none is due.
+
+        A deadline that has passed counts as now: of equal deadlines the more critical class wins, then the one that
+        has waited longest. So a unit that was skipped for long cannot push in front.
         """
-        self._adopt(is_moving)
         best: _Entry | None = None
         best_ns = 0
-        for entry in self._by_rank:
+        for entry in self._others:
             due_ns = entry.due_ns
             if due_ns > now_ns or entry.unit in skip_units:
                 continue
-            deadline_ns = due_ns + entry.half_ns
-            deadline_ns = max(deadline_ns, now_ns)
+            deadline_ns = max(due_ns + entry.half_ns, now_ns)
             is_longer_due = best is not None and entry.rank == best.rank and due_ns < best.due_ns
             if best is None or deadline_ns < best_ns or (deadline_ns == best_ns and is_longer_due):
                 best, best_ns = entry, deadline_ns
         return None if best is None else best.block
 
-    def next_overdue(
-        self,
-        now_ns: int,
-        *,
-        is_moving: bool,
-        skip_units: frozenset[int] = frozenset(),
-        only: PollClass | None = None,
-    ) -> RegisterBlock | None:
-        """The vital block that is longest past its deadline (half a period after it was due); None if none is.
+    def next_block(self, now_ns: int, skip_units: frozenset[int] = frozenset()) -> RegisterBlock | None:
+        """What is read next if nothing else wants the wire."""
+        return self.next_vital(now_ns, skip_units) or self.next_other(now_ns, skip_units)
 
-        `only` looks at one of the vital classes.
-        """
-        self._adopt(is_moving)
-        worst: RegisterBlock | None = None
-        worst_ns = now_ns
+    def late_safety(self, now_ns: int, skip_units: frozenset[int] = frozenset()) -> RegisterBlock | None:
+        """The safety block past its deadline, half a period after it was due."""
         for entry in self._vital:
-            deadline_ns = entry.due_ns + entry.half_ns
-            if deadline_ns < worst_ns and entry.unit not in skip_units and only in (None, entry.block.poll):
-                worst, worst_ns = entry.block, deadline_ns
-        return worst
+            is_late = entry.due_ns + entry.half_ns < now_ns
+            if is_late and entry.block.poll is PollClass.SAFETY and entry.unit not in skip_units:
+                return entry.block
+        return None
 
-    def next_due_ns(self, *, is_moving: bool, skip_units: frozenset[int] = frozenset()) -> int | None:
+    def next_due_ns(self, skip_units: frozenset[int] = frozenset()) -> int | None:
         """When the next block becomes due (in the past if one is due already); None without any block."""
-        self._adopt(is_moving)
         return min((entry.due_ns for entry in self._entries if entry.unit not in skip_units), default=None)
+
+    def vital_due_ns(self, skip_units: frozenset[int], but_not: RegisterBlock | None) -> int | None:
+        """When the next vital block becomes due; None without any."""
+        return min(
+            (
+                entry.due_ns
+                for entry in self._vital
+                if entry.unit not in skip_units and entry.block is not but_not
+            ),
+            default=None,
+        )  # fmt: skip
+
+    def fast_due_ns(self, longest_ns: int, skip_units: frozenset[int] = frozenset()) -> int:
+        """When the next block with a period up to `longest_ns` becomes due; far away without any."""
+        return min(
+            (
+                entry.due_ns
+                for entry in self._entries
+                if entry.period_ns <= longest_ns and entry.unit not in skip_units
+            ),
+            default=NEVER_NS,
+        )  # fmt: skip
+
+    def vital_blocks(self, skip_units: frozenset[int] = frozenset()) -> list[RegisterBlock]:
+        """The vital blocks that can be asked for."""
+        return [entry.block for entry in self._vital if entry.unit not in skip_units]
+
+    def is_late(self, block: RegisterBlock, now_ns: int) -> bool:
+        """True if the block is past its deadline, half a period after it was due."""
+        entry = self._by_block.get(id(block))
+        return entry is not None and entry.due_ns + entry.half_ns < now_ns
+
+    def is_retry(self, block: RegisterBlock) -> bool:
+        """True if the block is due because its reply was lost."""
+        entry = self._by_block.get(id(block))
+        return entry is not None and entry.is_retry
+
+    # -- what happens to a block
 
     def mark_sent(self, block: RegisterBlock, now_ns: int) -> None:
         """The block was requested; its next turn keeps the rhythm unless a whole period was missed."""
-        self._by_block[id(block)].release(now_ns)
+        entry = self._by_block.get(id(block))
+        if entry is not None:
+            entry.release(now_ns)
 
     def expedite_block(self, block: RegisterBlock, now_ns: int) -> None:
-        """This block is due now: its reply was lost."""
-        self._by_block[id(block)].force(now_ns)
+        """This block is due now."""
+        entry = self._by_block.get(id(block))
+        if entry is not None:
+            entry.force(now_ns)
+
+    def retry_block(self, block: RegisterBlock, now_ns: int) -> None:
+        """The reply of this block was lost: it is due now, and goes before other vital blocks."""
+        entry = self._by_block.get(id(block))
+        if entry is not None:
+            entry.force(now_ns)
+            entry.is_retry = True
 
     def hasten_block(self, block: RegisterBlock, due_ns: int) -> None:
         """This block is due at `due_ns` at the latest: what it showed is worth a closer look."""
-        entry = self._by_block[id(block)]
-        entry.due_ns = min(entry.due_ns, due_ns)
+        entry = self._by_block.get(id(block))
+        if entry is not None:
+            entry.due_ns = min(entry.due_ns, due_ns)
+
+    def postpone_block(self, block: RegisterBlock, due_ns: int) -> None:
+        """This block is due at `due_ns` and not before."""
+        entry = self._by_block.get(id(block))
+        if entry is not None:
+            entry.due_ns = due_ns
+            entry.is_forced = True
+
+    def raise_block(self, block: RegisterBlock, period_ns: int, until_ns: int) -> None:
+        """Read it each `period_ns` until then."""
+        entry = self._by_block.get(id(block))
+        if entry is not None:
+            entry.rise(period_ns, until_ns)
 
     def expedite(self, unit: int, now_ns: int) -> None:
         """Every block of `unit` is due now (after an opening or a changed module); one that is overdue stays so."""
@@ -213,8 +259,15 @@ class PollPlan:
             if entry.unit == unit:
                 entry.force(now_ns)
 
-    def _adopt(self, is_moving: bool) -> None:
-        if is_moving is not self._is_moving:
-            self._is_moving = is_moving
-            for entry in self._entries:
-                entry.set_period(RATES[entry.block.poll].period_ns(is_moving=is_moving))
+    def _adopt_entries(self, entries: list[_Entry]) -> None:
+        self._entries = entries
+        self._vital = [entry for entry in entries if entry.block.poll in VITAL]
+        self._others = sorted((e for e in entries if e.block.poll not in VITAL), key=lambda entry: entry.rank)
+        self._by_block = {id(entry.block): entry for entry in entries}
+
+
+def _overlap(one: RegisterBlock, other: RegisterBlock) -> int:
+    """How many registers two blocks of one class share."""
+    if one.poll is not other.poll:
+        return 0
+    return min(one.first + one.count, other.first + other.count) - max(one.first, other.first)

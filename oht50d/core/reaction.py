@@ -77,12 +77,14 @@ class ReactionModel:
     drives: int
     has_drive_timeout: bool
     speed_mm_s: float
+    safety_gap_ns: int = SAFETY_PERIOD_NS
+    """The longest time between two readings of the safety module while moving (`admission.py`)."""
 
     def sums(self) -> tuple[ReactionSum, ...]:
         """One sum per cause."""
         step = Stage("guardian step", self.config.step.ns)
         bus = self._bus()
-        safety_read = Stage("safety poll: period, exchange, one retry", SAFETY_PERIOD_NS + 2 * self._longest_ns())
+        safety_read = Stage("safety poll: gap, exchange, one retry", self.safety_gap_ns + 2 * self._longest_ns())
         loss = Stage("silence until lost", self.config.moving_loss.ns)
         zones = self.config.zones
         turns = f"LiDAR: {zones.sector_age_turns:g} of its slowest turns, decoding"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import frozen
 
 from oht50d.codec.strict_table import nearest
-from oht50d.core.poll_plan import MAX_BLOCK_REGISTERS
+from oht50d.core.shapes import MAX_REGISTERS
 from oht50d.model.registers import ModuleMap, RegisterPair, RegisterSpec
 
 _RAW = re.compile(r"(0[xX][0-9a-fA-F]+|\d+):(0[xX][0-9a-fA-F]+|\d+)(?::(\d+))?")
@@ -103,8 +103,8 @@ class RegisterNames:
     def _raw(self, label: str, unit: int, address: int, count: int, space: Space) -> Target:
         if not 1 <= unit <= 247:
             raise UnknownName(f"{label!r}: a bus address is 1 to 247")
-        if not (1 <= count <= MAX_BLOCK_REGISTERS and address + count <= 0x10000):
-            raise UnknownName(f"{label!r}: 1 to {MAX_BLOCK_REGISTERS} registers within 0x0000 to 0xFFFF")
+        if not (1 <= count <= MAX_REGISTERS and address + count <= 0x10000):
+            raise UnknownName(f"{label!r}: 1 to {MAX_REGISTERS} registers within 0x0000 to 0xFFFF")
         module = self._maps.get(unit) if space is Space.HOLDING else None
         known = {} if module is None else module.by_address
         specs = tuple(known.get(place) for place in range(address, address + count))

@@ -13,12 +13,13 @@ from oht50d.core.discovery import Discovery
 from oht50d.core.inputs import DriveFeedback, ModuleInput, SafetyInputs
 from oht50d.core.module_link import ModuleLink
 from oht50d.core.module_registry import ModuleRegistry, shared_serials
+from oht50d.core.needed_roles import is_needed
 from oht50d.core.role_table import RoleReading, RoleTable
 from oht50d.core.wire_schedule import WireSchedule
 from oht50d.model.lidar import LidarLinkState, LidarStatus, SectorReport
 from oht50d.model.modules import DiscoveryStatus, ModuleTrust, Trust
 from oht50d.model.motion import StopReport
-from oht50d.model.registers import BlockReadings, ModuleKind, Reading
+from oht50d.model.registers import BlockReadings, ModuleKind, Reading, RegisterSpec
 from oht50d.model.snapshot import ModuleStatus, WireStatus
 
 ONLINE_NS = 2_000_000_000
@@ -61,7 +62,7 @@ class RobotState:
         speeds = frozenset(f"drive.{drive.number}.actual_speed" for drive in actuators.drives)
         self._key_roles = {**_KEY_ROLES, ModuleKind.TRAVEL: speeds}
         self._roles = RoleTable()
-        self._blocks: dict[int, dict[int, dict[str, Reading]]] = {}
+        self._blocks: dict[int, dict[int, tuple[int, dict[str, Reading]]]] = {}
         self._seen: set[ModuleKind] = set()
         self._errors: dict[ModuleKind, int] = {}
         self._heard_ns: dict[ModuleKind, int] = {}
@@ -77,13 +78,14 @@ class RobotState:
         """Take one decoded reply; the roles that it carried are returned."""
         block = readings.block
         columns = zip(block.specs, readings.words, readings.values, readings.qualities, strict=True)
-        self._blocks.setdefault(block.unit, {})[block.first] = {
+        named = {
             spec.name: Reading(
                 spec.name, spec.address, spec.role, word, value, spec.unit, quality,
                 readings.requested_ns, readings.received_ns,
             )
             for spec, word, value, quality in columns
         }  # fmt: skip
+        self._blocks.setdefault(block.unit, {})[block.first] = readings.requested_ns, named
         self._seen.add(block.kind)
         self.registry.apply(readings)
         for spec, word in zip(block.specs, readings.words, strict=True):
@@ -155,6 +157,8 @@ class RobotState:
             commanded_direction=line.commanded_direction,
             is_everything_simulated=all(simulated),
             is_anything_simulated=any(simulated),
+            bus_refusal=self._schedule.polls.admission.moving.refusal,
+            refused_needs=self._refused_needs(),
         )
 
     def modules(self, now_ns: int) -> tuple[ModuleStatus, ...]:
@@ -185,6 +189,7 @@ class RobotState:
         if wire.opened_ns is not None:
             self.registry.reopen(wire.opened_ns)
         for unit, link in self._schedule.links.items():
+            self.registry.note_refused(unit, self._schedule.polls.lessons.lesson(unit).refused)
             if not link.is_identified:
                 self.registry.forget(unit, link.last_valid_ns or 0)
 
@@ -224,9 +229,13 @@ class RobotState:
         trust = self.registry.trust(link.module.address)
         last_ns = link.last_valid_ns
         is_heard = last_ns is not None and now_ns - last_ns <= ONLINE_NS
+        refused = self._refused(link)
         merged: dict[str, Reading] = {}
-        for first in sorted(self._blocks.get(link.module.address, {})):
-            merged.update(self._blocks[link.module.address][first])
+        # Blocks may share registers: the newest reading is the one that counts.
+        for _, named in sorted(self._blocks.get(link.module.address, {}).values(), key=lambda entry: entry[0]):
+            merged.update(named)
+        for spec in refused:
+            merged.pop(spec.name, None)
         return ModuleStatus(
             address=link.module.address,
             kind=link.module.kind,
@@ -242,4 +251,18 @@ class RobotState:
             counters=link.counters,
             readings=merged,
             trust=trust,
+            refused=frozenset(spec.name for spec in refused),
+        )
+
+    def _refused(self, link: ModuleLink) -> list[RegisterSpec]:
+        addresses = sorted(self._schedule.polls.refused(link.module.address))
+        return [link.module.by_address[address] for address in addresses]
+
+    def _refused_needs(self) -> tuple[str, ...]:
+        """Registers that motion hangs on and that their module refuses, in words."""
+        return tuple(
+            f"{link.name} refuses {spec.name} ({spec.role})"
+            for link in self._schedule.links.values()
+            for spec in self._refused(link)
+            if is_needed(spec.role)
         )

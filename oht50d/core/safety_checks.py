@@ -243,6 +243,14 @@ def evaluate_stop(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
         yield Cause(CauseCode.STOPPING, moment.now_ns, f"{stop.kind.label}: {stop.phase.value}")
 
 
+def evaluate_plan(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
+    """A bus that is too slow for safe motion, and registers that motion hangs on and that cannot be read."""
+    if inputs.bus_refusal:
+        yield Cause(CauseCode.BUS_TOO_SLOW, moment.now_ns, inputs.bus_refusal)
+    for words in inputs.refused_needs:
+        yield Cause(CauseCode.REGISTER_REFUSED, moment.now_ns, words, place=words)
+
+
 def evaluate_site(inputs: SafetyInputs, config: SafetyConfig, moment: Moment) -> Iterator[Cause]:
     """Commissioning and simulation."""
     if config.brake_wiring is BrakeWiring.UNKNOWN:

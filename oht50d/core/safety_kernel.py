@@ -21,6 +21,7 @@ from oht50d.core.safety_checks import (
     evaluate_evidence,
     evaluate_lidar,
     evaluate_modules,
+    evaluate_plan,
     evaluate_safety_module,
     evaluate_site,
     evaluate_speed,
@@ -167,6 +168,7 @@ class SafetyKernel:
             evaluate_lidar(inputs, view, config.zones.link_silence.ns, moment),
             evaluate_stop(inputs, moment),
             evaluate_evidence(inputs, moment),
+            evaluate_plan(inputs, moment),
             evaluate_site(inputs, config, moment),
         )
         return [cause for check in checks for cause in check]

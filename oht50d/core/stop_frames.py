@@ -4,7 +4,7 @@ from typing import assert_never
 
 from attrs import define, frozen
 
-from oht50d.core.actuators import Actuators
+from oht50d.core.actuators import Actuators, ReadBack
 from oht50d.core.safety_config import StopStep
 from oht50d.model.bus import BusRequest, ReadRegisters
 
@@ -59,19 +59,12 @@ def stop_items(step: StopStep, actuators: Actuators) -> list[StopItem]:
     match step:
         case StopStep.SETPOINT_ZERO:
             return [
-                StopItem(
-                    step,
-                    drive.demand_zero(),
-                    ReadRegisters(drive.unit, drive.setpoint, 2),
-                    (0, 0),
-                    drive.output_masks[1:],
-                    drive.number,
-                )
+                _item(step, drive.demand_zero(), drive.read_demand(), (0, 0), drive.output_masks[1:], drive.number)
                 for drive in actuators.drives
             ]
         case StopStep.DRIVES_OFF:
             return [
-                StopItem(
+                _item(
                     step,
                     drive.output(enable=False, setpoint=0, linear_input=0),
                     drive.read_output(),
@@ -83,7 +76,19 @@ def stop_items(step: StopStep, actuators: Actuators) -> list[StopItem]:
             ]
         case StopStep.BRAKE_ON:
             brake = actuators.brake
-            return [StopItem(step, brake.apply(), brake.read(), (brake.apply().word,), (brake.mask,))]
+            return [_item(step, brake.apply(), brake.read(), (brake.apply().word,), (brake.mask,))]
         case StopStep.AWAIT_STANDSTILL | StopStep.HOLD:
             return []
     assert_never(step)
+
+
+def _item(
+    step: StopStep,
+    write: BusRequest,
+    read: ReadBack,
+    expected: tuple[int, ...],
+    masks: tuple[int, ...],
+    drive: int | None = None,
+) -> StopItem:
+    """What is read beside the words that were written does not count."""
+    return StopItem(step, write, read.request, read.padded(expected), read.padded(masks), drive)

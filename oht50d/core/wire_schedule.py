@@ -5,7 +5,6 @@ outside, then the rest by earliest deadline. Polls are in `poll_slots.py`. The p
 encoding; when it runs out the schedule trips S1 by itself.
 """
 
-import enum
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
@@ -13,35 +12,32 @@ from attrs import evolve
 
 from oht50d.core.actuators import Actuators
 from oht50d.core.bus_scan import COMPLETE, FOR_A_STOP, PORT_LOST, BusScan, PollingPause
-from oht50d.core.drive_line import DriveLine
+from oht50d.core.drive_line import DriveLine, refresh_ns
 from oht50d.core.drive_timeout import DriveTimeout
 from oht50d.core.module_link import ModuleLink
 from oht50d.core.motion_gate import MotionGate
+from oht50d.core.outside_slots import OutsideSlots, Rank
 from oht50d.core.poll_slots import PollSlots
+from oht50d.core.probe_budget import OUTSIDE_CLAIM, ProbeBudget, module_claim
 from oht50d.core.role_table import RoleTable
+from oht50d.core.rounds import Rounds
 from oht50d.core.safety_config import SafetyConfig
 from oht50d.core.slot_fence import SlotFence
 from oht50d.core.stop_run import MotionFeedback
 from oht50d.core.stop_sequence import StopSequencer
 from oht50d.core.wire_feedback import are_drives_prepared, motion_feedback, residual_words
+from oht50d.core.wire_load import LoadMaker
 from oht50d.core.wire_slots import Idle, Purpose, Slot, SlotSource, WireTimes
-from oht50d.model.bus import BusRequest, ExchangeResult, WriteRegister, WriteRegisters
+from oht50d.model.bus import BusRequest, ExchangeResult, WriteRegisters
 from oht50d.model.errors import CommandRejected
 from oht50d.model.motion import Cause, CauseCode, Decision, Permit, StopKind, StopReport
-from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, PollClass
+from oht50d.model.registers import BlockReadings, ModuleMap
+from oht50d.model.snapshot import PlanStatus
 
 __all__ = ["Idle", "Purpose", "Rank", "Slot", "SlotSource", "WireSchedule", "WireTimes"]
 
 PAUSE_NS = 1_000_000_000
-SAFETY_PAUSE_NS = 250_000_000
 RECHECK_NS = 1_000_000
-
-
-class Rank(enum.IntEnum):
-    """Which of the sources outside the schedule is asked first."""
-
-    ERRAND = 0
-    BACKGROUND = 1
 
 
 class WireSchedule:
@@ -55,22 +51,23 @@ class WireSchedule:
         times: WireTimes,
         predicted_ms: float | None = None,
     ) -> None:
-        self.links = {
-            module.address: ModuleLink(module, SAFETY_PAUSE_NS if module.kind is ModuleKind.SAFETY else PAUSE_NS)
-            for module in maps
-        }
+        self.links = {module.address: ModuleLink(module) for module in maps}
         self._config = config
         self._times = times
         self._actuators = actuators
         self.gate = MotionGate(maps, actuators, config.drive_mode)
         self.sequencer = StopSequencer(config.stop, actuators, predicted_ms)
         has_timeout = actuators.timeout_register is not None
-        self.drive_line = DriveLine(actuators, self.gate, config.drive_timeout.ns * 2 // 5 if has_timeout else None)
+        self.drive_line = DriveLine(actuators, self.gate, refresh_ns(config, has_timeout=has_timeout))
         self._fence = SlotFence(self.links, are_replies_numbered=times.has_numbered_replies)
         self._roles = RoleTable()
         self._timeout = DriveTimeout(actuators, self._roles, config.drive_timeout)
-        self.polls = PollSlots(maps, self.links, self._fence, times, self._roles, self._note_identified)
-        self._sources: list[tuple[Rank, SlotSource]] = []
+        self.polls = PollSlots(
+            maps, self.links, self._fence, times, self._roles, self._note_identified,
+            LoadMaker(actuators, config, times, self.drive_line.refresh_ns), actuators.read_lengths,
+        )  # fmt: skip
+        self._rounds = Rounds()
+        self._outside = OutsideSlots(self.gate, self._fence, self.polls.bounded_ns)
         self._is_polls_turn = False
         self._decision: Decision | None = None
         self._is_open = False
@@ -83,8 +80,7 @@ class WireSchedule:
 
     def attach(self, source: SlotSource, rank: Rank) -> None:
         """One more source of slots, asked after those of its rank that came before."""
-        self._sources.append((rank, source))
-        self._sources.sort(key=lambda entry: entry[0])
+        self._outside.attach(source, rank)
 
     # -- what the outside says
 
@@ -97,6 +93,7 @@ class WireSchedule:
         for link in self.links.values():
             link.forget_identity()
         self.on_open()
+        self.probe_budget.reset()
         self.sequencer.secure_opening((cause,), now_ns)
 
     def close(self) -> None:
@@ -108,6 +105,18 @@ class WireSchedule:
         """While the port is closed nobody asks for slots; the limits of a stop run all the same."""
         if not self._is_open:
             self.sequencer.observe(self._feedback(now_ns), now_ns)
+
+    @property
+    def probe_budget(self) -> ProbeBudget:
+        """What dead and absent modules may take of the wire together."""
+        return self.polls.probe_budget
+
+    @property
+    def plan_status(self) -> PlanStatus:
+        """How the polls fit the wire now, and whether motion is refused for it."""
+        admission = self.polls.admission
+        current = admission.now(is_moving=self._is_moving)
+        return PlanStatus(current.headroom, current.given_way, admission.moving.refusal)
 
     @property
     def is_open(self) -> bool:
@@ -196,23 +205,27 @@ class WireSchedule:
         self.polls.look(now_ns, is_moving=self._is_moving)
         slot = (
             (self._stop_or_safety_slot(now_ns) if self.sequencer.is_active else None)
+            or self._turn_slot(now_ns)
             or self.polls.urgent(now_ns)
             or self.polls.identify(now_ns)
             or self._motion_slot(now_ns)
             or self._set_up_slot(now_ns)
             or self._outside_slot(now_ns)
             or self.polls.due(now_ns)
+            or self.polls.probe(now_ns)
         )
-        return Idle(self._next_due_ns(now_ns)) if slot is None else self._fence.sent(slot)
+        if slot is None:
+            return Idle(self._next_due_ns(now_ns))
+        self._rounds.note(slot)
+        return self._fence.sent(slot)
 
     def complete(self, slot: Slot, result: ExchangeResult) -> BlockReadings | None:
         """Take the outcome of a slot; decoded readings of an identified module are returned."""
         attributed = self._fence.attributed(slot, result)
         # The questions of a scan are not held up by the fence, and their answers are no values.
         result = result if self.pause.is_on else attributed
-        link = self.links.get(slot.request.unit)
-        if link is not None and slot.purpose is not Purpose.SEARCH:
-            link.record(result)
+        self._record(slot, result)
+        self.polls.note_asked(slot.request)
         self._is_polls_turn = (slot.delayed or slot).source is not None
         match slot.purpose:
             case Purpose.POLL | Purpose.IDENTIFY:
@@ -243,6 +256,23 @@ class WireSchedule:
 
     # -- slots by rank
 
+    def _turn_slot(self, now_ns: int) -> Slot | None:
+        """What goes before a vital block that is due, once a round; nothing before one whose reply was lost."""
+        if not self.polls.has_vital or self.polls.is_retrying:
+            return None
+        present = self.polls.present_round(now_ns)
+        writes = self.polls.admission.moving.writes_per_round
+        slot = self._motion_slot(now_ns) if self._rounds.is_writes_turn(present, writes) else None
+        if slot is None and self._rounds.is_others_turn(present):
+            slot = (
+                self.polls.identify(now_ns)
+                or self._set_up_slot(now_ns)
+                or self._outside_slot(now_ns)
+                or self.polls.due(now_ns)
+                or self.polls.probe(now_ns)
+            )
+        return slot
+
     def _stop_or_safety_slot(self, now_ns: int) -> Slot | None:
         return (
             self._stop_slot(now_ns, is_first_only=True) or self.polls.late_safety(now_ns) or self._stop_slot(now_ns)
@@ -254,15 +284,14 @@ class WireSchedule:
         for frame in self.sequencer.frames(now_ns):
             if is_first_only and not frame.is_first:
                 break
+            if not frame.is_first and self._is_left_alone(frame.request.unit, now_ns):
+                continue
             if not frame.is_read_back or self._fence.is_free(frame.request):
                 timeout_ns = self._times.stop_ns if frame.is_first else self._times.safety_ns
                 return Slot(frame.request, Purpose.STOP, timeout_ns, stop_frame=frame)
             held_up.append(frame.request)
-        for wanted in held_up:
-            probe = self._fence.probe(wanted, now_ns)
-            if probe is not None:
-                return Slot(probe, Purpose.FENCE, self._times.safety_ns)
-        return None
+        probes = (self._fence.probe(wanted, now_ns) for wanted in held_up)
+        return next((Slot(probe, Purpose.FENCE, self._times.safety_ns) for probe in probes if probe is not None), None)
 
     def _motion_slot(self, now_ns: int) -> Slot | None:
         decision = self._decision
@@ -279,7 +308,8 @@ class WireSchedule:
         if isinstance(request, WriteRegisters) and not self._is_prepared(decision.permit):
             # Enable waits until mode and direction are read back: the ramp of a stop depends on the mode.
             return None
-        slot = self._fence.passed(Slot(request, Purpose.MOTION, self._times.other_ns), now_ns)
+        timeout_ns = self.polls.bounded_ns(request, self._times.other_ns, now_ns)
+        slot = self._fence.passed(Slot(request, Purpose.MOTION, timeout_ns), now_ns)
         if slot.purpose is Purpose.MOTION:
             self.drive_line.mark_energised()
         return slot
@@ -292,36 +322,42 @@ class WireSchedule:
         link = self.links[request.unit]
         if not link.is_identified or link.is_paused(now_ns):
             return None
-        return self._fence.passed(Slot(request, Purpose.SET_UP, self._times.other_ns), now_ns)
+        timeout_ns = self.polls.bounded_ns(request, self._times.other_ns, now_ns)
+        return self._fence.passed(Slot(request, Purpose.SET_UP, timeout_ns), now_ns)
 
     def _outside_slot(self, now_ns: int) -> Slot | None:
         """Errands, then searches; between two of them a poll that is due gets its turn; a stop has the wire alone."""
-        if self.sequencer.is_judged or (self._is_polls_turn and self.polls.is_due):
+        if self.sequencer.is_judged or (self._is_polls_turn and self.polls.is_due(now_ns)):
             return None
-        for rank, source in self._sources:
-            if rank is Rank.ERRAND and self.sequencer.is_active:
-                # The S0 of an opening lasts for as long as a module is missing: only the search for it goes on.
-                continue
-            wanted = source.next_slot(now_ns)
-            if wanted is None:
-                continue
-            refusal = self.gate.refusal(wanted.request)
-            if refusal is not None:
-                source.refuse(wanted, refusal)
-                continue
-            return self._fence.passed(evolve(wanted, source=source), now_ns)
-        return None
+        return self._outside.next_slot(now_ns, is_stopping=self.sequencer.is_active)
 
     # -- helpers
+
+    def _record(self, slot: Slot, result: ExchangeResult) -> None:
+        """What a search asks says nothing of a module; it and errands spend for unbound units by themselves."""
+        link = self.links.get(slot.request.unit)
+        if slot.purpose is Purpose.SEARCH or (link is None and slot.purpose is not Purpose.FENCE):
+            return
+        if link is None or link.is_dead:
+            claim = OUTSIDE_CLAIM if link is None else module_claim(slot.request.unit)
+            self.probe_budget.spend(claim, result.sent_ns, result.ended_ns)
+        if link is not None:
+            link.record(result)
 
     def _complete_motion(self, result: ExchangeResult) -> None:
         self.drive_line.complete(result)
         unit = result.request.unit
-        if isinstance(result.request, WriteRegister):
-            self.polls.expedite(lambda block: block.unit == unit and block.poll is PollClass.MOTOR, result.ended_ns)
+        number = self.drive_line.directed(result.request)
+        if number is not None:
+            wanted = {f"drive.{number}.mode", f"drive.{number}.direction"}
+            self.polls.expedite(lambda block: any(spec.role in wanted for spec in block.specs), result.ended_ns)
         if self.drive_line.is_unknown:
             detail = f"unit {unit:#04x} did not answer a motion frame"
             self.trip(StopKind.S1, (Cause(CauseCode.MOTION_UNKNOWN, result.ended_ns, detail),), result.ended_ns)
+
+    def _is_left_alone(self, unit: int, now_ns: int) -> bool:
+        """Repeats of a stop to a dead module keep to the budget that all dead modules have."""
+        return self.links[unit].is_dead and not self.probe_budget.may_probe(module_claim(unit), now_ns, is_stop=True)
 
     def _note_identified(self, unit: int) -> None:
         """The module is new on the wire: its settings may be gone."""
@@ -359,7 +395,7 @@ class WireSchedule:
             self.polls.next_due_ns(now_ns),
             self.sequencer.wakeup_ns(now_ns),
             now_ns + 20_000_000,
-            *(source.wakeup_ns(now_ns) for _, source in self._sources),
+            *self._outside.wakeups_ns(now_ns),
         ]
         due_ns = min(moment for moment in times if moment is not None)
         # What is due and cannot go out (a unit that must stay quiet) is looked at again soon, not in a busy loop.

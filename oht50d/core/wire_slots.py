@@ -5,9 +5,12 @@ from typing import Protocol
 
 from attrs import field, frozen
 
+from oht50d.core.exchange_times import LineSpeed
 from oht50d.core.stop_frames import StopFrame
 from oht50d.model.bus import BusRequest, ExchangeResult, ReadRegisters
 from oht50d.model.registers import RegisterBlock
+
+LEAST_WAIT_NS = 5_000_000
 
 
 class Purpose(enum.Enum):
@@ -80,11 +83,13 @@ class Idle:
 
 @frozen(kw_only=True)
 class WireTimes:
-    """Reply time-outs in nanoseconds (DECISIONS, reply time-out).
+    """Reply time-outs in nanoseconds (DECISIONS, reply time-out); they count from the end of a request.
 
-    `stop_ns` is for the first attempt of a stop's write: the next actuator does not wait for a silent one (SAFETY.md,
-    Stopping: 10 ms after the earliest time of a reply, which is t3.5). `has_numbered_replies` is a property of the
-    transport: a reply names its request there, so a late one needs no fence.
+    `probe_ns` is different: the whole exchange with a module that may be dead, silence after it included. `stop_ns` is
+    for the first attempt of a stop's write: the next actuator does not wait for a silent one (SAFETY.md, Stopping: 10
+    ms after the earliest time of a reply, which is t3.5). `turnaround_ns` is assumed of a module until enough of its
+    replies were measured. `has_numbered_replies` is a property of the transport: a reply names its request there, so a
+    late one needs no fence.
     """
 
     stop_ns: int = 11_750_000
@@ -92,3 +97,9 @@ class WireTimes:
     other_ns: int
     probe_ns: int
     has_numbered_replies: bool = False
+    turnaround_ns: int = 2_000_000
+    speed: LineSpeed = field(factory=lambda: LineSpeed.of_baud(115_200))
+
+    def probe_wait_ns(self, request: BusRequest) -> int:
+        """`Slot.timeout_ns` of a probe; at least 5 ms, however slow the line is."""
+        return max(LEAST_WAIT_NS, self.speed.wait_ns(request, self.probe_ns))

@@ -33,7 +33,12 @@ class BusConfig:
     # Retries must fit into the 150 ms after which a module counts as lost.
     safety_timeout: Duration = field(default=milliseconds(25), validator=between(milliseconds(5), milliseconds(50)))
     reply_timeout: Duration = field(default=milliseconds(50), validator=between(milliseconds(5), milliseconds(100)))
-    probe_timeout: Duration = field(default=milliseconds(25), validator=between(milliseconds(5), milliseconds(50)))
+    # The whole exchange with a module that is dead; all of them together get a twentieth of the wire.
+    probe_timeout: Duration = field(default=milliseconds(25), validator=between(milliseconds(5), milliseconds(25)))
+    # Taken for a module's turnaround until enough of its replies were measured, and by `check`.
+    assumed_turnaround: Duration = field(
+        default=milliseconds(2), validator=between(milliseconds(0.1), milliseconds(50))
+    )
     discovery: DiscoveryConfig = field(factory=DiscoveryConfig)
     # Hears what another master and its modules say, sends nothing: motion is refused, the trace tells.
     listen_only: bool = False

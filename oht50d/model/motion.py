@@ -80,6 +80,8 @@ class CauseCode(enum.Enum):
     UNCOMMANDED = "uncommanded"
     UNDRIVEN_MOTION = "undriven_motion"
     NO_MOTION = "no_motion"
+    BUS_TOO_SLOW = "bus_too_slow"
+    REGISTER_REFUSED = "register_refused"
     MODULE_MISSING = "module_missing"
     NO_EVIDENCE = "no_evidence"
     STOPPING = "stopping"

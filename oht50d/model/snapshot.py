@@ -39,6 +39,21 @@ class ModuleStatus:
     counters: ModuleCounters
     readings: Mapping[str, Reading] = field(repr=False)
     trust: ModuleTrust = ModuleTrust(Trust.UNSEEN)
+    refused: frozenset[str] = frozenset()
+    """Names of registers that the module refuses to be asked for."""
+
+
+@frozen
+class PlanStatus:
+    """How the polls fit the wire now, by the worst case of what was measured.
+
+    `headroom` is the share of the wire that is left; `given_way` tells in words which classes are read less often than
+    they would be; `refusal` is why motion is refused, empty if it is not.
+    """
+
+    headroom: float
+    given_way: tuple[str, ...]
+    refusal: str
 
 
 @frozen
@@ -68,6 +83,7 @@ class WireStatus:
     is_listen_only: bool = False
     is_listening: bool = False
     scan: ScanProgress | None = None
+    plan: PlanStatus | None = None
 
     @property
     def is_scanning(self) -> bool:

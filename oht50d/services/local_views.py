@@ -187,6 +187,9 @@ def _wire(snapshot: Snapshot, now_ns: int) -> Tree:
         "transactions": wire.transactions,
         "early_frames": wire.early_frames,
         "unexpected_bytes": wire.unexpected_bytes,
+        "headroom": None if wire.plan is None else round(wire.plan.headroom, 3),
+        "given_way": [] if wire.plan is None else list(wire.plan.given_way),
+        "motion_refused": None if wire.plan is None else wire.plan.refusal or None,
     }
 
 

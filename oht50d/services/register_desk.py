@@ -12,6 +12,7 @@ from typing import Protocol, assert_never
 import trio
 
 from oht50d.clock import now_ns
+from oht50d.core.errands import NOT_SERVED
 from oht50d.core.local_rights import LocalRight, Peer
 from oht50d.core.register_names import RegisterNames, Space, Target, UnknownName
 from oht50d.core.register_value import WrongValue, word_of_text
@@ -187,8 +188,11 @@ class RegisterDesk:
     def _unfit(self, target: Target) -> str | None:
         """A module that has not proved who it is may be another one."""
         for module in self._snapshots.current().modules:
-            if module.address == target.unit and module.is_identified:
-                return None
+            if module.address != target.unit or not module.is_identified:
+                continue
+            if module.trust.trust.is_inhibiting:
+                return f"the module at {target.unit:#04x} has not been accepted: {module.trust.note}"
+            return None
         return f"the module at {target.unit:#04x} has not been identified"
 
     def _require_open(self) -> None:
@@ -240,7 +244,7 @@ def _record_nothing(_target: Target, _word: int | None, _result: ErrandResult) -
 
 
 def _not_served() -> ErrandResult:
-    return ErrandResult(ErrandOutcome.FAILED, "it was not served in time")
+    return ErrandResult(ErrandOutcome.FAILED, NOT_SERVED)
 
 
 def _refused(target: Target, why: str) -> CommandRejected:

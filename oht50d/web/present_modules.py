@@ -1,10 +1,8 @@
 """Modules, their registers and the wire as JSON values (API.md, section 8; no state)."""
 
-from collections.abc import Mapping
-
 from oht50d.model.modules import TYPE_NAMES, FoundModule
-from oht50d.model.registers import ModuleMap, Reading, RegisterSpec
-from oht50d.model.snapshot import ModuleStatus, Snapshot
+from oht50d.model.registers import ModuleMap, RegisterSpec
+from oht50d.model.snapshot import ModuleStatus, PlanStatus, Snapshot
 from oht50d.web.present import Json, age_ms, measured
 
 
@@ -28,11 +26,18 @@ def modules_view(snapshot: Snapshot, now_ns: int) -> Json:
             "transactions": wire.transactions,
             "early_frames": wire.early_frames,
             "unexpected_bytes": wire.unexpected_bytes,
+            "plan": _plan_view(wire.plan),
             "age_ms": age_ms(wire.last_valid_ns, now_ns),
             "is_scanning": wire.is_scanning,
         },
         "age_ms": age_ms(snapshot.taken_ns, now_ns),
     }
+
+
+def _plan_view(plan: PlanStatus | None) -> Json | None:
+    if plan is None:
+        return None
+    return {"headroom": round(plan.headroom, 3), "given_way": list(plan.given_way), "refusal": plan.refusal or None}
 
 
 def module_view(module: ModuleStatus, now_ns: int) -> Json:
@@ -82,20 +87,22 @@ def found_view(found: FoundModule, now_ns: int) -> Json:
 
 
 def registers_view(module: ModuleStatus, module_map: ModuleMap | None, now_ns: int) -> Json:
-    """Every readable register of the module; one that was never read has value null and quality `unknown`."""
+    """Every readable register of the module; without a reading it has value null, quality `unknown` or `refused`."""
     specs = module_map.registers if module_map is not None else ()
     return {
         **module_view(module, now_ns),
-        "registers": [_register_view(spec, module.readings, now_ns) for spec in specs if spec.is_readable],
+        "registers": [_register_view(spec, module, now_ns) for spec in specs if spec.is_readable],
     }
 
 
-def _register_view(spec: RegisterSpec, readings: Mapping[str, Reading], now_ns: int) -> Json:
-    reading = readings.get(spec.name)
+def _register_view(spec: RegisterSpec, module: ModuleStatus, now_ns: int) -> Json:
+    reading = module.readings.get(spec.name)
+    refused = {"quality": "refused"} if spec.name in module.refused else {}
     return {
         "address": f"{spec.address:#06x}",
         "name": spec.name,
         **measured(reading, now_ns),
+        **refused,
         "unit": spec.unit,
         "raw": None if reading is None else reading.raw,
         "access": spec.access.value,

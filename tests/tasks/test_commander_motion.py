@@ -31,15 +31,16 @@ def newest_nonce(control: Control) -> int:
     return nonce
 
 
-async def hold(control: Control, seconds: float) -> None:
-    """Echo every nonce once, soon after it was published, like a page that is well."""
-    ends_ns, echoed = now_ns() + round(seconds * 1e9), None
+async def hold(control: Control, seconds: float, echoed: int | None = None) -> int | None:
+    """Echo every nonce once, soon after it was published, like a page that is well; the last one is returned."""
+    ends_ns = now_ns() + round(seconds * 1e9)
     while now_ns() < ends_ns:
         nonce = newest_nonce(control)
         if nonce != echoed:
             control.commander.renew_jog(ANNA, control.claim, nonce)
             echoed = nonce
         await trio.sleep(0.0203)
+    return echoed
 
 
 async def standing(control: Control) -> None:
@@ -192,12 +193,10 @@ async def test_a_press_needs_authority_role_and_a_speed_within_the_cap(autojump_
                 control.commander.press_jog(ANNA, control.claim, FORWARD, speed_mm_s)
         answer = control.commander.press_jog(ANNA, control.claim, REVERSE, 50.0)
         assert answer["duty_ratio"] == pytest.approx(0.02)
-        await trio.sleep(0.1)
+        await trio.sleep(0.09)
         assert not [frame for frame in control.bench.line.frames_since(0) if control.bench.is_motion(frame)]
-        control.commander.renew_jog(ANNA, control.claim, newest_nonce(control))
-        await control.bench.until(
-            lambda: WriteRegisters(0x04, 0x0011, (1, 0, 2)) in control.bench.line.frames_since(0), limit_s=0.2
-        )
+        await hold(control, 0.25)
+        assert WriteRegisters(0x04, 0x0011, (1, 0, 2)) in control.bench.line.frames_since(0)
         assert WriteRegister(0x04, 0x0007, 2) in control.bench.line.frames_since(0)
 
 
@@ -220,9 +219,9 @@ async def test_the_end_of_the_holders_connection_ends_the_jog_and_keeps_authorit
     async with running_control() as control:
         await control.armed()
         press(control)
-        await hold(control, 0.2)
+        echoed = await hold(control, 0.2)
         control.commander.release_holder(BERT)
-        await hold(control, 0.1)
+        await hold(control, 0.1, echoed)
         assert control.kernel.state is MachineState.MOVE
         control.commander.release_holder(ANNA)
         await standing(control)

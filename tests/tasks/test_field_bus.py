@@ -14,6 +14,7 @@ from oht50d.drivers.field_bus import exchange_ns
 from oht50d.model.bus import BusRequest, ReadRegisters, ReadReply, WriteRegister, WriteRegisters
 from oht50d.model.errors import LinkError, LinkLost
 from oht50d.model.motion import Cause, CauseCode, StopKind, StopPhase
+from oht50d.model.registers import PollClass
 
 DRIVE_1_OFF = WriteRegisters(TRAVEL, 0x0001, (0, 0, 0))
 DRIVE_2_OFF = WriteRegisters(TRAVEL, 0x0011, (0, 0, 0))
@@ -71,7 +72,7 @@ async def test_every_opening_sends_s0_to_the_bound_addresses_before_any_identifi
         # Read back, then identification, the safety module first; nothing else is polled before.
         assert reads[:3] == [
             ReadRegisters(TRAVEL, 1, 3),
-            ReadRegisters(TRAVEL, 0x11, 3),
+            ReadRegisters(TRAVEL, 0x11, 6),
             ReadRegisters(SAFETY, 0x31, 1),
         ]
         assert reads[3] == ReadRegisters(SAFETY, 0x00F8, 15)
@@ -198,13 +199,14 @@ async def test_bytes_that_are_no_reply_are_counted_and_never_published(
     bench = make_bench()
     async with running(bench):
         await bench.settle()
-        published = len(bench.words_of(SAFETY, 0))
         bench.modules[SAFETY].image[0x0010] = 777
         bench.rules.append(
             lambda request, honest: (
                 [(at, spoil(adu)) for at, adu in honest] if request.unit == SAFETY else None
             )
         )  # fmt: skip
+        await trio.sleep(0.02)  # what was on its way is there
+        published = len(bench.words_of(SAFETY, 0))
         await trio.sleep(0.5)
         link = bench.schedule.links[SAFETY]
         assert link.counters.noise >= 3
@@ -285,10 +287,7 @@ async def test_a_module_that_answers_everything_late_is_left_quiet_until_its_rep
 
 @asynccontextmanager
 async def repeating(units: set[int], copy: Callable[[int, bytes], Pieces]) -> AsyncIterator[set[tuple[int, int]]]:
-    """Modules that send every reply twice for three seconds: what was published as the gains of drives 1 and 2.
-
-    The two drives' blocks have one shape: only their gains tell them apart.
-    """
+    """Modules that send every reply twice for three seconds: what was published as the gains of drives 1 and 2."""
     bench = make_bench()
     bench.modules[TRAVEL].image |= {0x0008: 11, 0x0018: 22}
 
@@ -304,9 +303,11 @@ async def repeating(units: set[int], copy: Callable[[int, bytes], Pieces]) -> As
         before = len(bench.readings)
         await trio.sleep(3)
         yield {
-            (reading.block.first, reading.words[8])
+            (spec.address, word)
             for reading in bench.readings[before:]
-            if reading.block.unit == TRAVEL and reading.block.first in (0, 0x10)
+            if reading.block.poll is PollClass.MOTOR
+            for spec, word in zip(reading.block.specs, reading.words, strict=True)
+            if spec.role in ("drive.1.pid_kp", "drive.2.pid_kp")
         }
         assert bench.bus.status.unexpected_bytes > 0
 
@@ -323,7 +324,7 @@ async def test_a_reply_that_comes_twice_costs_time_and_nothing_else(
         return [(at_ns + gap_us * 1000 + (1 + i) * CHARACTER_NS, adu[i : i + 1]) for i in range(len(adu))]
 
     async with repeating(units, byte_by_byte) as gains:
-        assert gains == {(0, 11), (0x10, 22)}
+        assert gains == {(0x08, 11), (0x18, 22)}
 
 
 @UNITS
@@ -333,7 +334,7 @@ async def test_a_second_copy_in_the_next_exchange_is_never_taken_for_another_ans
 ) -> None:
     """An adapter that hands over whole frames late."""
     async with repeating(units, lambda at_ns, adu: [(at_ns + gap_us * 1000, adu)]) as gains:
-        assert gains == {(0, 11), (0x10, 22)}
+        assert gains == {(0x08, 11), (0x18, 22)}
 
 
 # -- losing the port

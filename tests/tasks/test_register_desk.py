@@ -12,12 +12,14 @@ from memory_samples import a_module, a_snapshot
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from oht50d.clock import now_ns
-from oht50d.core.errands import Errands, Patience
+from oht50d.core.errands import NOT_SERVED, Errands, Patience
 from oht50d.core.local_rights import Peer
+from oht50d.core.probe_budget import OUTSIDE_CLAIM
 from oht50d.core.register_names import RegisterNames
 from oht50d.core.wire_schedule import Rank
 from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister, WriteRegisters
 from oht50d.model.errors import LinkError
+from oht50d.model.modules import ModuleTrust, Trust
 from oht50d.model.motion import Cause, CauseCode, StopKind
 from oht50d.model.records import EventRow, Row
 from oht50d.model.registers import ModuleKind, Quality, Reading
@@ -38,13 +40,15 @@ class Counter:
     """The desk in front of a bench."""
 
     bench: Bench
-    errands: Errands = field(factory=lambda: Errands(lambda unit: Patience(50 * MS, 2 if unit in KINDS else 1)))
+    errands: Errands = field(init=False)
     rows: list[Row] = field(factory=list)
     changes: dict[str, Any] = field(factory=dict)
     readings: dict[str, Reading] = field(factory=dict)
+    trust: ModuleTrust = ModuleTrust(Trust.ACCEPTED)
     desk: LocalDesk = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.errands = Errands(self.patience, self.bench.schedule.probe_budget)
         self.bench.schedule.attach(self.errands, Rank.ERRAND)
         registers = RegisterDesk(
             names=RegisterNames(self.bench.maps), errands=self.errands, wake=self.bench.bus.wake,
@@ -57,11 +61,20 @@ class Counter:
             further=(registers.operations,),
         )  # fmt: skip
 
+    @staticmethod
+    def patience(request: BusRequest) -> Patience:
+        return Patience(50 * MS, 2) if request.unit in KINDS else Patience(25 * MS, 1, OUTSIDE_CLAIM)
+
     def current(self) -> Snapshot:
         """What the guardian would have published."""
         links = self.bench.schedule.links
         modules = tuple(
-            evolve(a_module(unit, KINDS[unit]), is_identified=links[unit].is_identified, readings=self.readings)
+            evolve(
+                a_module(unit, KINDS[unit]),
+                is_identified=links[unit].is_identified,
+                readings=self.readings,
+                trust=self.trust,
+            )
             for unit in sorted(links)
         )
         snapshot = a_snapshot(modules=modules, taken_ns=now_ns())
@@ -288,6 +301,14 @@ async def test_a_module_that_has_not_proved_who_it_is_is_not_written(autojump_cl
         assert counter.writes() == []
 
 
+async def test_another_module_than_the_accepted_one_is_not_written(autojump_clock: MockClock) -> None:
+    async with open_counter() as counter:
+        counter.trust = ModuleTrust(Trust.CHANGED, "another serial number")
+        error = await counter.refused(op="reg_set", name="dock.magnetic_declination", value="7")
+        assert "another serial number" in error["message"]
+        assert counter.writes() == []
+
+
 async def test_several_registers_one_of_which_is_refused(autojump_clock: MockClock) -> None:
     async with open_counter() as counter:
         names = ["velocity.x", "0x05:0x0999", "dock.serial_number", "0x05:0x0030:3"]
@@ -333,7 +354,7 @@ async def test_a_stop_has_the_wire_alone_and_the_errand_waits(autojump_clock: Mo
         bench.rules.append(lambda request, _honest: [] if request.unit == TRAVEL else None)
         bench.bus.trip_causes(StopKind.S1, (Cause(CauseCode.OPERATOR_STOP, now_ns()),))
         found = (await counter.ask(op="reg_get", names=["velocity.x", "dock.accel_x"]))["registers"]
-        assert [one["reason"] for one in found] == ["it was not served in time"] * 2
+        assert [one["reason"] for one in found] == [NOT_SERVED] * 2
         assert counter.errands.waiting == 0
 
 

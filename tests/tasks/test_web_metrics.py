@@ -14,6 +14,7 @@ from oht50d.core.bus_stats import BusStats
 from oht50d.core.bus_trace import BusTrace
 from oht50d.core.errands import Errands, Patience
 from oht50d.core.frame_event import Note, Way
+from oht50d.core.probe_budget import ProbeBudget
 from oht50d.core.wire_slots import Purpose, Slot
 from oht50d.metrics import TABLE, LoopLag, Metrics
 from oht50d.model.bus import BusReply, ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
@@ -83,9 +84,9 @@ async def test_the_bus_tells_what_it_does(autojump_clock) -> None:
     for _ in range(5):
         trace.add(now_ns(), Way.SENT, b"abcd", Note.SENT, Purpose.POLL)
     maps = {module.address: module for module in shipped_maps()}
-    errands = Errands(lambda _unit: Patience(1, 1))
+    errands = Errands(lambda _: Patience(1, 1), ProbeBudget())
     metrics = Metrics(version="9.9.9")
-    sight = Sight(trace=trace, stats=stats, errands=errands, maps=maps, character_ns=1, headroom=lambda: 0.12)
+    sight = Sight(trace=trace, stats=stats, errands=errands, maps=maps, character_ns=1)
     metrics.watch_bus(sight, now_ns)
     lines = metrics.render().decode().splitlines()
     found = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
@@ -96,7 +97,6 @@ async def test_the_bus_tells_what_it_does(autojump_clock) -> None:
     assert found['oht50_bus_turnaround_seconds_count{module="dock@0x05"}'] == 2
     assert found['oht50_bus_turnaround_seconds_bucket{le="0.003",module="dock@0x05"}'] == 2
     assert found['oht50_bus_turnaround_seconds_count{module="other"}'] == 1
-    assert found["oht50_bus_headroom_ratio"] == 0.12
     assert found["oht50_bus_trace_frames_total"] == 5
     assert found["oht50_bus_trace_dropped_total"] == 3
     assert found['oht50_bus_errands_total{outcome="verified"}'] == 0

@@ -7,7 +7,7 @@ from attrs import evolve
 from core_fixtures import BRAKE, SAFETY, SHIPPED, TRAVEL, shipped_actuators, shipped_maps
 
 from oht50d.codec.rtu import crc16, encode_request
-from oht50d.core.actuators import find_actuators
+from oht50d.core.actuators import ReadBack, find_actuators
 from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister
 from oht50d.model.errors import ConfigError
 from oht50d.model.registers import ModuleMap, RegisterSpec
@@ -27,8 +27,23 @@ def test_the_stop_frames_of_the_shipped_maps_byte_by_byte() -> None:
     assert hex_of(one.demand_zero()) == "04 10 00 02 00 02 04 00 00 00 00"
     assert hex_of(two.demand_zero()) == "04 10 00 12 00 02 04 00 00 00 00"
     assert hex_of(actuators.brake.apply()) == "03 06 00 31 00 00"
-    assert hex_of(one.read_output()) == "04 03 00 01 00 03"
-    assert hex_of(actuators.brake.read()) == "03 03 00 31 00 01"
+    assert hex_of(one.read_output().request) == "04 03 00 01 00 03"
+    assert hex_of(actuators.brake.read().request) == "03 03 00 31 00 01"
+
+
+@pytest.mark.parametrize("travel", ["travel_motor", "travel_motor_timeout"])
+def test_every_read_back_of_a_stop_has_a_length_of_its_own(travel: str) -> None:
+    actuators = shipped_actuators(travel)
+    reads = [read for drive in actuators.drives for read in (drive.read_demand(), drive.read_output())]
+    assert len({read.request.count for read in reads}) == len(reads) == 4
+    assert actuators.read_lengths[TRAVEL] == {read.request.count for read in reads}
+    for drive, read in zip(actuators.drives, reads[1::2], strict=True):
+        assert read.request.address + read.offset == drive.enable
+
+
+def test_what_is_read_beside_the_written_words_does_not_count() -> None:
+    read = ReadBack(ReadRegisters(TRAVEL, 0x10, 6), 1)
+    assert read.padded((1, 2, 3)) == (0, 1, 2, 3, 0, 0)
 
 
 def test_a_demand_is_one_frame_with_enable_setpoint_and_linear_input() -> None:
@@ -41,7 +56,7 @@ def test_brake_polarity(released_word: int | None, release: int | None, apply: i
     brake = shipped_actuators(released_word=released_word).brake
     assert brake.release() == (None if release is None else WriteRegister(SAFETY, BRAKE, release))
     assert brake.apply() == WriteRegister(SAFETY, BRAKE, apply)
-    assert brake.read() == ReadRegisters(SAFETY, BRAKE, 1)
+    assert brake.read().request == ReadRegisters(SAFETY, BRAKE, 1)
 
 
 def test_the_time_out_register_is_known_only_where_the_map_has_one() -> None:

@@ -8,8 +8,9 @@ from core_fixtures import DOCK, MS, POWER, SAFETY, START_NS, TRAVEL, S, shipped_
 from strange_modules import LIFTER, Answer, device, silent
 
 from oht50d.core.address_probe import TWICE
-from oht50d.core.discovery import DISCOVERY_CLAIM, Discovery, DiscoveryConfig
+from oht50d.core.discovery import Discovery, DiscoveryConfig, QuietAllowance
 from oht50d.core.module_link import ModuleLink
+from oht50d.core.probe_budget import DISCOVERY_CLAIM, ProbeBudget
 from oht50d.core.wire_slots import Purpose
 from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
 from oht50d.model.modules import FoundState
@@ -75,6 +76,13 @@ class Search:
             self.discovery.complete(slot, ExchangeResult(slot.request, reply, failure, sent_ns, self.now_ns))
         return [request.unit for request in self.asked[first:]]
 
+    def lose(self, unit: int) -> None:
+        """A bound module that was there does not answer any more."""
+        link, request = self.links[unit], ReadRegisters(unit, 0, 1)
+        link.is_identified = False
+        for _ in range(3):
+            link.record(ExchangeResult(request, None, Failure.SILENT, self.now_ns, self.now_ns))
+
     def found(self) -> dict[int, FoundState]:
         return {one.address: one.state for one in self.discovery.status().found}
 
@@ -96,8 +104,8 @@ def test_a_foreign_module_is_found_in_less_than_five_seconds_and_by_reads_only()
 
 def test_the_whole_range_is_asked_in_less_than_five_seconds_when_everything_is_dead() -> None:
     search = Search()
-    for link in search.links.values():
-        link.is_identified, link.failures = False, 3
+    for unit in search.links:
+        search.lose(unit)
     search.run(4_999)
     assert search.discovery.status().rounds >= 1
     assert not {POWER, SAFETY, TRAVEL, DOCK} & {request.unit for request in search.asked}, "their links ask them"
@@ -115,8 +123,8 @@ def test_silence_costs_at_most_a_twentieth_of_the_wire() -> None:
 @pytest.mark.parametrize(("is_missing", "seconds"), [(False, 30), (True, 5)])
 def test_it_repeats_sooner_while_a_mandatory_module_is_missing(is_missing: bool, seconds: int) -> None:
     search = Search()
-    search.links[SAFETY].is_identified = not is_missing
-    search.links[SAFETY].failures = 3 if is_missing else 0
+    if is_missing:
+        search.lose(SAFETY)
     search.run(seconds * 1000 - 100)
     assert search.discovery.status().rounds == 1
     search.run(4_500)
@@ -212,6 +220,17 @@ def test_a_device_that_refuses_everything_is_listed() -> None:
     search = Search({8: lambda request: ExceptionReply(request.unit, 3, 1)})
     search.run(4_000)
     assert search.found() == {8: FoundState.PRESENT}
+
+
+def test_the_allowance_is_looked_at_anew_for_every_question() -> None:
+    budget, looks = ProbeBudget(), []
+    allowance = QuietAllowance(budget, lambda: (looks.append(None), budget.look(START_NS + S))[1])
+    assert allowance.may_probe(DISCOVERY_CLAIM, START_NS)
+    allowance.spend(DISCOVERY_CLAIM, START_NS, START_NS + 25 * MS)
+    assert allowance.opens_ns == START_NS + 500 * MS
+    assert not allowance.may_probe(DISCOVERY_CLAIM, START_NS + 499 * MS)
+    assert allowance.may_probe(DISCOVERY_CLAIM, START_NS + 500 * MS)
+    assert len(looks) == 3
 
 
 def test_the_range_must_be_one() -> None:

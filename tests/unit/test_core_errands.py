@@ -1,6 +1,11 @@
 """Errands: what goes out in which order, what is repeated, and how each of them ends."""
 
+from itertools import pairwise
+
+from attrs import evolve
+
 from oht50d.core.errands import BUSY_PAUSE_NS, MAX_QUEUED, SECOND_LOOK_NS, SPACING_NS, Errands, Patience
+from oht50d.core.probe_budget import OUTSIDE_CLAIM, SHARE, ProbeBudget
 from oht50d.core.wire_slots import Purpose, Slot
 from oht50d.model.bus import (
     BusReply,
@@ -23,11 +28,16 @@ ECHO = WriteReply(5, 0x25, 1, 7)
 Outcome = BusReply | Failure
 
 
+def patience(request: BusRequest) -> Patience:
+    """Unit 9 is bound by no map."""
+    return Patience(25 * MS, 1, OUTSIDE_CLAIM) if request.unit == 9 else Patience(50 * MS, 2)
+
+
 class Wire:
     """Asks for slots as the schedule does and answers them by a script; the clock is its own."""
 
     def __init__(self) -> None:
-        self.errands = Errands(lambda unit: Patience(50 * MS, 1 if unit == 9 else 2))
+        self.errands = Errands(patience, ProbeBudget())
         self.now_ns = 0
         self.sent: list[BusRequest] = []
         self.ended: list[ErrandResult] = []
@@ -79,7 +89,6 @@ def test_a_damaged_read_is_repeated_and_a_silent_one_once_more() -> None:
     assert Wire().run(ReadErrand(READ), Failure.NOISE, Failure.NOISE, Failure.NOISE).reason == "damaged reply"
     assert Wire().run(ReadErrand(READ), Failure.SILENT, words(1, 2)).outcome is ErrandOutcome.READ
     assert Wire().run(ReadErrand(READ), Failure.SILENT, Failure.SILENT).reason == "no reply"
-    assert Wire().run(ReadErrand(ReadRegisters(9, 0, 1)), Failure.SILENT).reason == "no reply"
 
 
 def test_a_refused_read_is_not_repeated_and_a_busy_one_after_a_pause() -> None:
@@ -167,6 +176,21 @@ def test_the_gate_rejects_what_was_asked_for() -> None:
     assert not wire.ended[0].was_sent
 
 
+def test_units_that_nobody_has_bound_get_what_the_budget_leaves() -> None:
+    wire = Wire()
+    for _ in range(3):
+        wire.submit(ReadErrand(ReadRegisters(9, 0, 1)))
+    times = []
+    for _ in range(3):
+        while (slot := wire.errands.next_slot(wire.now_ns)) is None:
+            wire.now_ns += MS
+        times.append(wire.now_ns)
+        wire.answer(slot, Failure.SILENT)
+    assert slot.timeout_ns == 25 * MS
+    assert all(later - sooner >= SHARE * 5 * MS for sooner, later in pairwise(times))
+    assert len(wire.ended) == 3
+
+
 def test_the_queue_is_bounded_and_in_order() -> None:
     wire = Wire()
     for number in range(MAX_QUEUED):
@@ -186,6 +210,16 @@ def test_two_exchanges_are_spaced() -> None:
     ended_ns = wire.now_ns
     assert wire.errands.next_slot(ended_ns + SPACING_NS - 1) is None
     assert wire.errands.next_slot(ended_ns + SPACING_NS) is not None
+
+
+def test_a_time_out_that_the_schedule_has_shortened_changes_nothing() -> None:
+    """A write whose outcome were lost for that would be sent again."""
+    wire = Wire()
+    wire.submit(WriteErrand(WRITE))
+    for outcome in (words(3), ECHO, words(7)):
+        wire.answer(evolve(wire.slot(), timeout_ns=9 * MS), outcome)
+    assert wire.sent == [LOOK, WRITE, LOOK]
+    assert wire.ended[0].outcome is ErrandOutcome.VERIFIED
 
 
 def test_asking_again_asks_for_the_same() -> None:

@@ -5,7 +5,8 @@ from attrs import evolve
 from core_fixtures import MS, SHIPPED, START_NS, TRAVEL, S
 
 from oht50d.codec.registers import decode_block
-from oht50d.core.module_link import FAILURES_BEFORE_PAUSE, ModuleLink
+from oht50d.core.breaker import FAILURES_UNTIL_OPEN, MANDATORY_COOLDOWN
+from oht50d.core.module_link import ModuleLink
 from oht50d.core.poll_plan import plan_blocks
 from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
 from oht50d.model.registers import BlockReadings
@@ -16,7 +17,7 @@ BLOCK = next(b for b in plan_blocks(SHIPPED["travel_motor"]) if any(s.role == "i
 
 
 def link() -> ModuleLink:
-    return ModuleLink(SHIPPED["travel_motor"], pause_ns=S)
+    return ModuleLink(SHIPPED["travel_motor"])
 
 
 def failed(failure: Failure, at_ns: int = T) -> ExchangeResult:
@@ -68,12 +69,47 @@ def test_what_is_not_the_modules_fault_is_not_held_against_it(failure: Failure) 
 )
 def test_a_module_that_was_never_heard_is_left_alone_after_three_failures(failure: Failure, words: str) -> None:
     module = link()
-    for number in range(1, FAILURES_BEFORE_PAUSE + 1):
+    for number in range(1, FAILURES_UNTIL_OPEN + 1):
         module.record(failed(failure))
-        assert module.is_paused(T) is (number == FAILURES_BEFORE_PAUSE)
+        assert module.is_paused(T) is module.is_dead is (number == FAILURES_UNTIL_OPEN)
     assert words in module.problem
-    assert module.is_paused(T + S - 1)
-    assert not module.is_paused(T + S)
+    assert module.is_paused(T + MANDATORY_COOLDOWN.first_ns - 1)
+    assert not module.is_paused(T + MANDATORY_COOLDOWN.first_ns)
+
+
+@pytest.mark.parametrize(
+    ("is_mandatory", "pauses_ms"), [(True, [250, 500, 1000, 1000]), (False, [1000, 2000, 4000, 8000, 16_000, 30_000])]
+)
+def test_the_cooldown_doubles_up_to_its_limit(is_mandatory: bool, pauses_ms: list[int]) -> None:
+    module = ModuleLink(evolve(SHIPPED["travel_motor"], is_mandatory=is_mandatory))
+    for _ in range(FAILURES_UNTIL_OPEN - 1):
+        module.record(failed(Failure.SILENT))
+    found = []
+    for _ in pauses_ms:
+        module.record(failed(Failure.SILENT))
+        found.append((module.resume_ns - T) // MS)
+    assert found == pauses_ms
+
+
+def test_one_valid_reply_closes_the_breaker_and_the_next_cooldown_is_short_again() -> None:
+    module = link()
+    for _ in range(6):
+        module.record(failed(Failure.SILENT))
+    module.record(answered(T + S))
+    assert (module.is_dead, module.failures) == (False, 0)
+    for ms in range(3):
+        module.record(failed(Failure.SILENT, T + 2 * S + ms * MS))
+    assert module.resume_ns == T + 2 * S + 2 * MS + MANDATORY_COOLDOWN.first_ns
+
+
+def test_the_breaker_opens_after_three_failures_and_150_ms_without_a_valid_reply_not_before() -> None:
+    module = link()
+    module.record(answered(T))
+    states = []
+    for ms in range(25, 176, 25):
+        module.record(failed(Failure.SILENT, T + ms * MS))
+        states.append(module.is_dead)
+    assert states == [False, False, False, False, False, True, True]
 
 
 def test_a_burst_of_noise_shorter_than_the_loss_limit_does_not_lose_a_module() -> None:
@@ -93,7 +129,7 @@ def test_a_module_that_was_away_for_the_loss_limit_must_prove_again_who_it_is() 
     module.record(answered(T))
     for ms in (50, 100, 150):
         module.record(failed(Failure.SILENT, T + ms * MS))
-    assert (module.is_paused(T + 151 * MS), module.is_identified) == (True, False)
+    assert (module.is_paused(T + 151 * MS), module.is_identified, module.is_dead) == (True, False, True)
 
 
 def test_a_refusal_is_an_answer_but_not_a_valid_one() -> None:
@@ -136,12 +172,34 @@ def test_the_serial_number_is_two_words_low_first() -> None:
     assert module.serial == 0x12345678
 
 
+@pytest.mark.parametrize("words", [(0, 0), (0xFFFF, 0xFFFF)])
+def test_a_serial_number_of_nothing_is_none(words: tuple[int, int]) -> None:
+    module = link()
+    assert module.identify(identity(4, identity__serial_low=words[0], identity__serial_high=words[1]))
+    assert module.serial is None
+
+
+def test_an_identity_that_comes_in_pieces_is_put_together() -> None:
+    module = link()
+    pieces = {}
+    for role in ("identity.type", "identity.firmware", "identity.serial_low", "identity.serial_high"):
+        spec = next(spec for spec in BLOCK.specs if spec.role == role)
+        pieces[role] = evolve(BLOCK, first=spec.address, specs=(spec,))
+    words = {"identity.type": 4, "identity.firmware": 0x0107, "identity.serial_low": 7, "identity.serial_high": 1}
+    read = {role: decode_block(pieces[role], (words[role],), requested_ns=T, received_ns=T) for role in words}
+    assert module.identify(read["identity.type"])
+    assert (module.firmware, module.serial) == (None, None)
+    for role in ("identity.firmware", "identity.serial_low", "identity.serial_high"):
+        module.learn(read[role])
+    assert (module.firmware, module.serial) == ("1.07", 0x10007)
+
+
 def test_a_module_without_a_serial_number_is_identified_all_the_same() -> None:
     module = link()
     specs = tuple(spec for spec in BLOCK.specs if spec.role == "identity.type")
     block = evolve(BLOCK, first=specs[0].address, specs=specs)
     assert module.identify(decode_block(block, (4,), requested_ns=T, received_ns=T))
-    assert (module.serial, module.firmware) == (None, "0.00")
+    assert (module.serial, module.firmware) == (None, None)
 
 
 def test_a_new_opening_forgets_identity_and_pause() -> None:

@@ -103,7 +103,8 @@ def test_one_drive_alone_does_not_end_the_silence_of_both() -> None:
     bench = WireBench().settle()
     robot = fed(bench)
     robot.forget_silences()
-    drives = [p for p in bench.published if p.block.unit == TRAVEL and p.block.first in (0x00, 0x10)][-2:]
+    speeds = {"drive.1.actual_speed", "drive.2.actual_speed"}
+    drives = [p for p in bench.published if any(spec.role in speeds for spec in p.block.specs)][-2:]
     since_ns = robot.inputs(wire(bench)).modules[ModuleKind.TRAVEL].last_valid_ns
     for late_ms, readings in zip((140, 160), drives, strict=True):
         robot.apply_block(evolve(readings, received_ns=bench.now_ns + late_ms * MS))

@@ -52,7 +52,7 @@ def test_s0_disables_both_drives_then_brakes_then_reads_back() -> None:
     assert sequence.run(30) == [*DRIVES_FIRST, READ_OFF_1, READ_OFF_2, READ_BRAKE]
     assert [encode_request(request)[:-2].hex() for request in sequence.sent] == [
         "04100001000306000000000000", "04100011000306000000000000", "030600310000",
-        "040300010003", "040300110003", "030300310001",
+        "040300010003", "040300110006", "030300310001",
     ]  # fmt: skip
 
 

@@ -13,12 +13,14 @@ from core_fixtures import (
     MS,
     REVERSE,
     SAFETY,
+    SHIPPED,
     TRAVEL,
     WireBench,
     cause,
     codes,
 )
 
+from oht50d.core.poll_plan import plan_blocks
 from oht50d.core.wire_schedule import Purpose, Slot
 from oht50d.model.bus import (
     BusRequest,
@@ -82,13 +84,15 @@ def test_a_permit_that_is_older_than_its_life_moves_nothing() -> None:
     assert bench.requests(Purpose.MOTION) == []
 
 
-def test_a_safety_poll_goes_before_a_motion_frame_and_a_stop_before_both() -> None:
+def test_the_safety_poll_goes_before_a_motion_frame_and_a_stop_before_both() -> None:
     bench = WireBench().settle()
-    bench.now_ns += 200 * MS
+    safety = next(block for block in plan_blocks(SHIPPED["safety"]) if block.poll is PollClass.SAFETY)
+    asked_ns = max(p.requested_ns for p in bench.published if p.block.first == safety.first and p.block.unit == SAFETY)
+    while bench.now_ns < asked_ns + 50 * MS:
+        bench.one()
     bench.permit()
     first = bench.next_slot()
-    assert first.block is not None
-    assert first.block.poll is PollClass.SAFETY
+    assert first.request == safety.request
     bench.schedule.trip(StopKind.S1, (cause(C.OPERATOR_STOP),), bench.now_ns)
     slot = bench.schedule.next(bench.now_ns)
     assert isinstance(slot, Slot)

@@ -14,6 +14,7 @@ from core_fixtures import (
     POWER,
     SAFETY,
     START_NS,
+    TIMES,
     TRAVEL,
     S,
     WireBench,
@@ -22,6 +23,7 @@ from core_fixtures import (
     shipped_maps,
 )
 
+from oht50d.core.poll_rates import VITAL
 from oht50d.core.wire_schedule import Idle, Purpose, Slot
 from oht50d.model.bus import (
     BusRequest,
@@ -139,7 +141,9 @@ def test_a_module_that_refuses_to_say_who_it_is_does_not_fill_the_wire() -> None
     bench = WireBench()
     bench.slaves.refusing.add(POWER)
     bench.settle(3000)
-    assert 2 <= len([r for r in bench.requests(Purpose.IDENTIFY) if r.unit == POWER]) <= 4
+    asked = [r for r in bench.requests(Purpose.IDENTIFY) if r.unit == POWER]
+    assert [r.count for r in asked if isinstance(r, ReadRegisters)][:4] == [15, 7, 3, 2]
+    assert len(asked) <= 8, "halved down to the type register, then left alone"
     assert any(p.block.poll is PollClass.SAFETY for p in bench.published[-20:])
 
 
@@ -255,14 +259,36 @@ def test_a_refused_block_waits_for_its_next_turn() -> None:
     assert len(asked) < 20
 
 
-def test_time_outs_by_purpose() -> None:
+def test_time_outs_at_rest_by_purpose() -> None:
     bench = WireBench("travel_motor_timeout").settle()
-    bench.permit()
-    bench.drive_on(200)
-    limits = {(slot.purpose, slot.request.unit == SAFETY): slot.timeout_ns / MS for _, slot in bench.sent}
-    assert limits[Purpose.STOP, True] == limits[Purpose.STOP, False] == 25
-    assert limits[Purpose.POLL, True] == limits[Purpose.IDENTIFY, False] == 25
-    assert limits[Purpose.POLL, False] == limits[Purpose.MOTION, False] == limits[Purpose.SET_UP, False] == 50
+    bench.run(1000)
+    at_rest = [slot for at, slot in bench.sent if at > START_NS + 600 * MS]
+    limits = {(slot.purpose, slot.request.unit == SAFETY): slot.timeout_ns / MS for slot in at_rest}
+    assert (limits[Purpose.POLL, True], limits[Purpose.POLL, False]) == (25, 50)
+    stops = {slot.timeout_ns / MS for _, slot in bench.sent if slot.purpose is Purpose.STOP}
+    assert stops == {11.75, 25}
+    for slot in (slot for _, slot in bench.sent if slot.purpose is Purpose.IDENTIFY):
+        assert TIMES.speed.whole_ns(slot.request, slot.timeout_ns) <= 25 * MS, "all of a probe"
+
+
+def test_while_moving_no_silence_makes_a_vital_block_late_by_more_than_half_its_period() -> None:
+    bench = driving("travel_motor_timeout")
+    times: dict[int, list[int]] = {}
+    for _ in range(400):
+        bench.permit()
+        at_ns = bench.now_ns
+        slot = bench.schedule.next(at_ns)
+        if isinstance(slot, Idle):
+            bench.now_ns = slot.until_ns
+            continue
+        whole_ns = TIMES.speed.whole_ns(slot.request, slot.timeout_ns)
+        due = [sent[-1] + 50 * MS for sent in times.values()]
+        if slot.block is not None and slot.block.poll in VITAL:
+            times.setdefault(slot.block.unit << 16 | slot.block.first, []).append(at_ns)
+        if len(times) == 4:
+            assert whole_ns <= max(25 * MS, max(due) + 25 * MS - at_ns) + 1
+        bench.finish(slot, bench.slaves.answer(slot.request))
+    assert {len(sent) > 20 for sent in times.values()} == {True}
 
 
 def test_a_module_in_trouble_is_asked_with_the_shorter_time_out() -> None:
@@ -270,7 +296,7 @@ def test_a_module_in_trouble_is_asked_with_the_shorter_time_out() -> None:
     bench.slaves.silent.add(TRAVEL)
     slots = [slot for slot in bench.run(150) if slot.request.unit == TRAVEL and slot.purpose is Purpose.POLL]
     assert slots[0].timeout_ns == 50 * MS
-    assert all(slot.timeout_ns == 25 * MS for slot in slots[1:])
+    assert all(TIMES.speed.whole_ns(slot.request, slot.timeout_ns) <= 25 * MS for slot in slots[1:])
 
 
 def test_while_moving_the_position_is_read_twenty_times_a_second() -> None:

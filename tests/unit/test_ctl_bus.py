@@ -231,7 +231,8 @@ def test_usage_is_64(words: list[str], capsys: pytest.CaptureFixture[str]) -> No
 
 STATS = {
     "port": "/dev/ttyOHT485", "is_open": True, "is_listen_only": False, "is_simulated": False, "transactions": 40,
-    "early_frames": 0, "unexpected_bytes": 2, "headroom": 0.123, "window_s": 10, "since_start": None,
+    "early_frames": 0, "unexpected_bytes": 2, "headroom": 0.123, "given_way": ["imu to 500 ms"],
+    "refusal": "too slow", "window_s": 10, "since_start": None,
     "recent": {"characters": 0.5, "silence": 0.2, "waiting": 0.2, "idle": 0.1, "dead": 0.05, "span_s": 10.0},
     "modules": [
         {
@@ -244,6 +245,11 @@ STATS = {
             "abandoned": 0, "retries": 0, "exceptions": {}, "is_dead": True, "turnaround_mean_ms": None,
             "turnaround_p99_ms": None, "turnaround": {"up_to_ms": [1.0, 2.0], "counts": [0, 0, 0]},
         },
+        {
+            "unit": 0x06, "module": None, "requests": 1, "replies": 0, "timeouts": 1, "crc_errors": 0, "mismatches": 0,
+            "abandoned": 0, "retries": 0, "exceptions": {}, "is_dead": False, "turnaround_mean_ms": None,
+            "turnaround_p99_ms": None, "turnaround": {"up_to_ms": [1.0, 2.0], "counts": [0, 0, 0]},
+        },
     ],
     "trace": {"frames": 100, "dropped": 7, "bytes": 2048, "max_frames": 60000, "max_bytes": 8388608},
     "errands": {"read": 3, "waiting": 0},
@@ -254,13 +260,16 @@ def test_statistics_as_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert run(lambda *_: {"ok": True, "data": STATS}, monkeypatch, "bus", "stats") == 0
     out = capsys.readouterr().out
     assert "headroom      12.3 %" in out
+    assert "given way     imu to 500 ms" in out
+    assert "motion        REFUSED: too slow" in out
     assert "characters 50.0 %, silence 20.0 %, waiting 20.0 %, idle 10.0 %, dead 5.0 %" in out
     assert "since start   unknown" in out
     assert "100 frames (2 KiB) kept, 7 older ones fell out" in out
     rows = [line.split() for line in out.splitlines() if line.startswith("0x")]
     assert rows[0] == ["0x05", "dock", "40", "30", "1", "2", "3", "4", "5", "2:", "6", "answers"]
     assert rows[1][-1] == "DEAD"
-    assert rows[2] == ["0x05", "1.2", "ms", "unknown", "29", "1"]
+    assert rows[2][-2:] == ["never", "answered"]
+    assert rows[3] == ["0x05", "1.2", "ms", "unknown", "29", "1"]
     assert "<=2 ms" in out
     assert "<=1 ms" not in out
     assert ">2 ms" in out

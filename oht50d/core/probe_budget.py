@@ -1,0 +1,92 @@
+"""How much of the wire goes to those that nobody may answer: dead modules and the search (owner: wire schedule; pure).
+
+Source: USERS.md (telegraf#11782) and the bus issue: all dead or absent modules together at most 5 % of the bus. After
+an exchange that took c the next one of anybody starts not before 20 c after its start, so every stretch of time that
+begins with a probe gives at most a twentieth to them.
+"""
+
+SHARE = 20
+"""One part in this many."""
+DISCOVERY_CLAIM = "discovery"
+OUTSIDE_CLAIM = "outside"
+"""Registers of units that no map binds, asked for by somebody outside."""
+PLACE_KEPT_NS = 100_000_000
+"""Who asks in vain keeps its place in the turn for this long; whoever still wants a probe asks far more often."""
+MAX_CLAIMANTS = 16
+MAX_DEBT_NS = 2_000_000_000
+"""However much a stop spends on silent drives, nobody waits longer than this for a probe."""
+QUIET_NS = 15_000_000
+"""A probe waits for a stretch of this length in which no fast poll becomes due: it makes none late by over 10 ms."""
+PATIENCE_NS = 250_000_000
+"""It waits for such a stretch no longer than this."""
+
+
+def module_claim(unit: int) -> str:
+    """The claimant's name of a bound module."""
+    return f"{unit:#04x}"
+
+
+class ProbeBudget:
+    """Claimants take turns: of those that have asked lately, the one that was served longest ago goes first.
+
+    Bounded to `MAX_CLAIMANTS`; who asked or was served longest ago is forgotten for a new one.
+    """
+
+    def __init__(self) -> None:
+        self._opens_ns = 0
+        self._quiet_until_ns = 0
+        self._wanted_ns: int | None = None
+        self._served_ns: dict[str, int] = {}
+        self._asked_ns: dict[str, int] = {}
+
+    @property
+    def opens_ns(self) -> int:
+        """When the next probe may start."""
+        return self._opens_ns
+
+    def look(self, quiet_until_ns: int) -> None:
+        """No fast poll becomes due before this moment."""
+        self._quiet_until_ns = quiet_until_ns
+
+    def may_probe(self, claimant: str, now_ns: int, *, is_stop: bool = False) -> bool:
+        """True if `claimant` may send one probe now; to be asked each time the wire is free while one is wanted.
+
+        The frames of a stop (`is_stop`) wait for no quiet stretch.
+        """
+        self._note_asked(claimant, now_ns)
+        if now_ns < self._opens_ns:
+            return False
+        if self._wanted_ns is None:
+            self._wanted_ns = now_ns
+        is_quiet = self._quiet_until_ns - now_ns >= QUIET_NS or now_ns - self._wanted_ns >= PATIENCE_NS
+        return (is_stop or is_quiet) and self._is_first(claimant, now_ns)
+
+    def spend(self, claimant: str, sent_ns: int, ended_ns: int) -> None:
+        """The probe was made, answered or not."""
+        self._served_ns[claimant] = ended_ns
+        self._asked_ns.pop(claimant, None)
+        self._wanted_ns = None
+        opens_ns = max(self._opens_ns, sent_ns) + SHARE * (ended_ns - sent_ns)
+        self._opens_ns = min(opens_ns, ended_ns + MAX_DEBT_NS)
+        _bound(self._served_ns)
+
+    def reset(self) -> None:
+        """A new opening of the port: nobody is known to be dead."""
+        self._opens_ns = 0
+        self._wanted_ns = None
+        self._served_ns.clear()
+        self._asked_ns.clear()
+
+    def _is_first(self, claimant: str, now_ns: int) -> bool:
+        waiting = [name for name, asked_ns in self._asked_ns.items() if now_ns - asked_ns <= PLACE_KEPT_NS]
+        return min(waiting, key=lambda name: self._served_ns.get(name, 0)) == claimant
+
+    def _note_asked(self, claimant: str, now_ns: int) -> None:
+        self._asked_ns[claimant] = now_ns
+        _bound(self._asked_ns)
+
+
+def _bound(times: dict[str, int]) -> None:
+    """The oldest entry goes when there are too many."""
+    if len(times) > MAX_CLAIMANTS:
+        del times[min(times, key=times.__getitem__)]
