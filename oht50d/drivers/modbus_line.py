@@ -78,7 +78,7 @@ class Timer(Protocol):
 
     async def wait_until_ns(self, deadline_ns: int) -> None: ...
 
-    def hold_until_ns(self, deadline_ns: int) -> None: ...
+    def hold_until_ns(self, deadline_ns: int) -> int: ...
 
 
 @frozen
@@ -224,8 +224,7 @@ class ModbusLine:
         framing.expect(request)
         # Without a silence no frame can be early: the times of the line are those of somebody else's serial port.
         quiet_ns = self._line_free_ns + times.silence_ns if times.silence_ns else 0
-        self._timer.hold_until_ns(quiet_ns)
-        sent_ns = now_ns()
+        sent_ns = self._timer.hold_until_ns(quiet_ns)
         is_early = sent_ns < quiet_ns
         self.early_frames += is_early
         self._is_dirty = True
