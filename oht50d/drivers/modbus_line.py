@@ -89,14 +89,6 @@ class LineTimes:
     silence_ns: int
 
 
-@frozen
-class Urgency:
-    """What a stop knows about an exchange: the kind of stop whose frame it is, when the drives' permit runs out."""
-
-    kind: StopKind | None
-    permit_ends_ns: int | None
-
-
 class ModbusLine:
     """The line of one bus owner, through all openings of its port. One exchange at a time."""
 
@@ -178,11 +170,16 @@ class ModbusLine:
             self._observe(now_ns(), Way.RECEIVED, dropped, Note.UNEXPECTED, None)
         return dropped
 
-    async def exchange(self, link: ByteLink, slot: Slot, urgency: Urgency) -> ExchangeResult:
+    async def exchange(
+        self, link: ByteLink, slot: Slot, kind: StopKind | None = None, permit_ends_ns: int | None = None
+    ) -> ExchangeResult:
         """One frame out, one reply in. Runs inside `pending.open()`: if that scope ends because no reply has come, the
-        outcome is that of `give_up`. The line is marked dirty if anything is left open."""
+        outcome is that of `give_up`. The line is marked dirty if anything is left open.
+
+        `kind` is that of the stop whose frame it is; `permit_ends_ns` when the permit of energised drives runs out.
+        """
         self._slot, self._reception = slot, _Reception()
-        sent_ns = self._sent_ns = await self._send(link, slot, urgency)
+        sent_ns = self._sent_ns = await self._send(link, slot, kind, permit_ends_ns)
         reception = self._reception
         self.pending.begin()
         try:
@@ -217,7 +214,7 @@ class ModbusLine:
             slot.request, None, reception.failure, self._sent_ns, ended_ns, self._sent_bytes, octets
         )  # fmt: skip
 
-    async def _send(self, link: ByteLink, slot: Slot, urgency: Urgency) -> int:
+    async def _send(self, link: ByteLink, slot: Slot, kind: StopKind | None, permit_ends_ns: int | None) -> int:
         """When the frame went out."""
         request, framing, times = slot.request, self._framing, self._times
         adu = framing.encode(request)
@@ -240,8 +237,8 @@ class ModbusLine:
             earliest_ns=ends_ns + times.silence_ns,
             reply_ns=reply_ns + times.silence_ns,
             deadline_ns=ends_ns + slot.timeout_ns + reply_ns,
-            kind=urgency.kind,
-            permit_ends_ns=urgency.permit_ends_ns,
+            kind=kind,
+            permit_ends_ns=permit_ends_ns,
         )
         return sent_ns
 
