@@ -12,7 +12,7 @@ from attrs import frozen
 
 from oht50d.clock import NS_PER_S, now_ns
 from oht50d.codec.framing import Framing
-from oht50d.codec.modbus_pdu import ReplyMismatch
+from oht50d.codec.modbus_pdu import EXCEPTION_FLAG, ReplyMismatch
 from oht50d.core.frame_event import Note, Observe, Way
 from oht50d.core.wire_slots import Slot
 from oht50d.drivers.pending_reply import PendingReply
@@ -25,6 +25,8 @@ SEND_LIMIT_NS = 20_000_000
 """A port that has not taken a frame this long after its last character should be out is stuck."""
 GAP_LIMIT_NS = 50_000_000
 """Loop gap beyond which input is thrown away (SAFETY.md, Permits)."""
+WORTH_SLEEPING_NS = 1_000_000
+"""Time of missing characters (12 at 115200) from which on one sleep replaces two wake-ups or more."""
 MAX_NOISE_WAITS = 20
 """Bound on waiting for a babbling line: 20 silences (35 ms at 115200), then the frame goes out all the same."""
 STOP_NOISE_WAITS = 3
@@ -276,6 +278,17 @@ class ModbusLine:
                 return
             reception.octets += octets
             pending.note_begun()
+            if reception.reply is None:
+                await self._let_it_come(request, reception.octets)
+
+    async def _let_it_come(self, request: BusRequest, begun: bytes) -> None:
+        """Sleep for the characters that are missing: a UART hands a reply over in pieces of its buffer, each of which
+        would wake this process up. An exception reply is short."""
+        if len(begun) < 2 or begun[1] & EXCEPTION_FLAG:
+            return
+        missing_ns = (self._framing.reply_bytes(request) - len(begun)) * self._times.character_ns
+        if missing_ns > WORTH_SLEEPING_NS:
+            await self._timer.wait_until_ns(self._line_free_ns + missing_ns)
 
     async def _skip_foreign(self, link: ByteLink, octets: bytes) -> None:
         """A reply to something else, until the line is quiet again; the one that is waited for may still come (serial
