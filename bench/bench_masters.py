@@ -67,12 +67,16 @@ class Master:
         return sum(one["early"] for one in self.stretches)
 
     @property
+    def left_out(self) -> int:
+        return sum(one["left_out"] for one in self.stretches)
+
+    @property
     def count(self) -> int:
         return len(self.gaps_ms)
 
     def rate(self, key: str) -> float:
         """`key` a transaction, the median of the stretches."""
-        return statistics.median(one[key] / len(one["gaps_ns"]) for one in self.stretches)
+        return statistics.median(one[key] / (len(one["gaps_ns"]) + one["left_out"]) for one in self.stretches)
 
     @property
     def core_percent(self) -> float:
@@ -102,6 +106,7 @@ def start_daemon(stack: ExitStack, directory: Path, maps: Path, piece: int = 0) 
 
 
 def print_table(masters: list[Master]) -> None:
+    print(f"   {sum(one.left_out for one in masters)} gaps are left out because the slave itself was late")
     print(f"   {'master':<24}{'share of the wire':>22}{'early':>14}{'CPU us':>9}{'core %':>8}{'wake-ups':>10}"
           f"{'gap p50':>9}{'p99':>8}{'max ms':>9}")  # fmt: skip
     for one in masters:

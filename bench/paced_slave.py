@@ -31,6 +31,8 @@ ASLEEP_NS = 1_400_000
 """After a reply: how long a request is waited for asleep."""
 AWAKE_NS = 4_000_000
 """How long awake after that, before the slave goes to sleep until something comes."""
+MAX_LATE_NS = 1_000_000
+"""A gap after a reply that this slave was later with is left out: the master may have given up by then."""
 SPIN_NS = 200_000
 """How long before a reply is due the slave is awake again."""
 _PR_SET_TIMERSLACK = 29
@@ -57,7 +59,7 @@ class Stretch:
         self.began_ns = time.monotonic_ns()
         self.formula_ns: list[int] = []
         self.gaps_ns: list[int] = []
-        self.early = 0
+        self.early = self.left_out = 0
 
     @property
     def is_full(self) -> bool:
@@ -69,6 +71,7 @@ class Stretch:
             "formula_ns": self.formula_ns,
             "gaps_ns": self.gaps_ns,
             "early": self.early,
+            "left_out": self.left_out,
             "elapsed_ns": time.monotonic_ns() - self.began_ns,
             **{key: after[key] - self.before[key] for key in after},
         }
@@ -86,7 +89,7 @@ class Slave:
         self.port = os.ttyname(self._slave_end)
         self._replies: dict[bytes, bytes] = {}
         self._stretch: Stretch | None = None
-        self._writing_ns = self._written_ns = 0
+        self._writing_ns = self._written_ns = self._late_ns = 0
         self._formula_ns = 0
 
     def run(self) -> None:
@@ -123,6 +126,9 @@ class Slave:
         stretch = self._stretch
         if stretch is None or not self._formula_ns:
             return
+        if self._late_ns > MAX_LATE_NS:
+            stretch.left_out += 1
+            return
         stretch.formula_ns.append(self._formula_ns)
         stretch.gaps_ns.append(heard_ns - self._written_ns - SILENCE_NS)
         stretch.early += heard_ns - self._writing_ns < SILENCE_NS
@@ -131,14 +137,17 @@ class Slave:
         reply = self._replies.get(request)
         if reply is None:
             reply = self._replies[request] = make_reply(self._words, request)
+        self._late_ns = 0
         begins_ns = heard_ns + len(request) * CHARACTER_NS + SILENCE_NS + TURNAROUND_NS
         step = self._piece or len(reply)
         for start in range(0, len(reply), step):
             ends = min(start + step, len(reply))
-            hold_until(begins_ns + ends * CHARACTER_NS)
+            due_ns = begins_ns + ends * CHARACTER_NS
+            hold_until(due_ns)
             self._writing_ns = time.monotonic_ns()
             os.write(self._master, reply[start:ends])
-        self._written_ns = time.monotonic_ns()
+            self._written_ns = time.monotonic_ns()
+            self._late_ns = max(self._late_ns, self._written_ns - due_ns)
         self._formula_ns = (len(request) + len(reply)) * CHARACTER_NS + 2 * SILENCE_NS + TURNAROUND_NS
         if self._stretch is not None and self._stretch.is_full:
             # In the silence, when nobody waits for this process.

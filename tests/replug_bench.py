@@ -74,8 +74,11 @@ class ReplugBench:
             "delay_ms": 1000 * self.chance.uniform(*FOLLOWS_S),
         }
         await self.robot.ask(order)
-        await until(self._is_lost, "the daemon sees that the bus is gone", poll_s=POLL_S)
-        await until(self._is_online, "every module is online again", poll_s=POLL_S)
+        try:
+            await until(self._is_lost, "the daemon sees that the bus is gone", poll_s=POLL_S)
+            await until(self._is_online, "every module is online again", poll_s=POLL_S)
+        except AssertionError as failure:
+            raise AssertionError(f"{failure} in round {len(self.online_s)}; {await self.why()}") from failure
         line = await self.robot.ask({"op": "line"})
         self.online_s.append((time.monotonic_ns() - line["linked_ns"]) / 1e9)
         self.devices.add(line["device"])
@@ -85,6 +88,14 @@ class ReplugBench:
         view = (await self.operator.client.get("/api/v1/modules")).json()["data"]
         found = {one["address"]: (one["is_online"], one["is_identified"], one["serial"]) for one in view["modules"]}
         return found == IDENTIFIED
+
+    async def why(self) -> str:
+        """For messages of failures: what the daemon says, where the line is, and how late the simulator was."""
+        checks = (await self.client.get("/health/ready")).json()["checks"]
+        causes = {name: check["cause"] for name, check in checks.items() if not check["ok"]}
+        line = await self.robot.ask({"op": "line"})
+        late_ms = (await self.robot.ask({"op": "counters"}))["late_ms"]
+        return f"{causes}; line {line['is_open']} {line['device']} {line['linked_ns']}; simulator late {late_ms:.0f} ms"
 
     def told(self) -> str:
         spread = " ".join(f"p{percent} {percentile(self.online_s, percent) * 1e3:.0f} ms" for percent in (50, 99))

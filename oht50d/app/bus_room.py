@@ -7,7 +7,7 @@ from oht50d.core.bus_stats import BusStats
 from oht50d.core.bus_trace import BusTrace
 from oht50d.core.errands import Errands, Patience
 from oht50d.core.motion_gate import MotionGate
-from oht50d.core.probe_budget import OUTSIDE_CLAIM, module_claim
+from oht50d.core.probe_budget import module_claim
 from oht50d.core.register_names import RegisterNames
 from oht50d.core.wire_schedule import Rank, WireSchedule, WireTimes
 from oht50d.drivers.bus_config import BusConfig, Transport
@@ -28,9 +28,7 @@ def build_sight(
 
     def patience(request: BusRequest) -> Patience:
         link = schedule.links.get(request.unit)
-        if link is None:
-            return Patience(wire.probe_wait_ns(request), 1, OUTSIDE_CLAIM)
-        if link.is_dead:
+        if link is None or link.is_dead:
             return Patience(wire.probe_wait_ns(request), 1, module_claim(request.unit))
         return Patience(wire.other_ns, 2)
 

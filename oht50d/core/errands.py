@@ -12,7 +12,6 @@ from typing import Protocol, assert_never
 from attrs import define, field, frozen
 
 from oht50d.core.frame_words import exception_words
-from oht50d.core.probe_budget import OUTSIDE_CLAIM
 from oht50d.core.wire_slots import Purpose, Slot
 from oht50d.model.bus import BusRequest, ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
 from oht50d.model.errands import Errand, ErrandOutcome, ErrandResult, ReadErrand, WriteErrand
@@ -58,8 +57,6 @@ class Budget(Protocol):
 
     def may_probe(self, claimant: str, now_ns: int) -> bool: ...
 
-    def spend(self, claimant: str, sent_ns: int, ended_ns: int) -> None: ...
-
     @property
     def opens_ns(self) -> int: ...
 
@@ -80,8 +77,7 @@ class Errands:
     """A `SlotSource`. Asking has no effect; what counts is `complete`."""
 
     def __init__(self, patience: Callable[[BusRequest], Patience], budget: Budget) -> None:
-        """`patience(request)` depends on whether that unit answers at all. What goes to a bound module is spent by the
-        schedule, what goes to others (OUTSIDE_CLAIM) here."""
+        """`patience(request)` depends on whether that unit answers at all; the schedule spends what a probe took."""
         self._patience = patience
         self._budget = budget
         self._jobs: deque[_Job] = deque()
@@ -121,8 +117,6 @@ class Errands:
     def complete(self, slot: Slot, result: ExchangeResult) -> None:
         """The outcome of the exchange that `next_slot` asked for."""
         self._free_ns = result.ended_ns + SPACING_NS
-        if self._patience(slot.request).claim == OUTSIDE_CLAIM:
-            self._budget.spend(OUTSIDE_CLAIM, result.sent_ns, result.ended_ns)
         job = self._job_of(slot)
         if job is None:
             return

@@ -68,7 +68,7 @@ class ModuleRegistry:
         self._is_lost = stored.is_lost
         self._problem = stored.problem
         self._new: set[int] = set()
-        self._places: dict[tuple[int, int], tuple[tuple[int, str], ...]] = {}
+        self._places: dict[tuple[int, int, int], tuple[tuple[int, str], ...]] = {}
         self.revision = 0
         """Ascends with every change that belongs on disk."""
         self.on_change: Callable[[], None] = lambda: None
@@ -178,7 +178,7 @@ class ModuleRegistry:
 
     def _identity_places(self, readings: BlockReadings) -> tuple[tuple[int, str], ...]:
         """Where in a block identity stands; looked up once a block."""
-        key = (readings.block.unit, readings.block.first)
+        key = (readings.block.unit, readings.block.first, readings.block.count)
         places = self._places.get(key)
         if places is None:
             specs = enumerate(readings.block.specs)

@@ -8,8 +8,6 @@ begins with a probe gives at most a twentieth to them.
 SHARE = 20
 """One part in this many."""
 DISCOVERY_CLAIM = "discovery"
-OUTSIDE_CLAIM = "outside"
-"""Registers of units that no map binds, asked for by somebody outside."""
 PLACE_KEPT_NS = 100_000_000
 """Who asks in vain keeps its place in the turn for this long; whoever still wants a probe asks far more often."""
 MAX_CLAIMANTS = 16
@@ -22,7 +20,7 @@ PATIENCE_NS = 250_000_000
 
 
 def module_claim(unit: int) -> str:
-    """The claimant's name of a bound module."""
+    """The claimant's name of one address, bound or not."""
     return f"{unit:#04x}"
 
 

@@ -18,7 +18,7 @@ from oht50d.core.module_link import ModuleLink
 from oht50d.core.motion_gate import MotionGate
 from oht50d.core.outside_slots import OutsideSlots, Rank
 from oht50d.core.poll_slots import PollSlots
-from oht50d.core.probe_budget import OUTSIDE_CLAIM, ProbeBudget, module_claim
+from oht50d.core.probe_budget import ProbeBudget, module_claim
 from oht50d.core.role_table import RoleTable
 from oht50d.core.rounds import Rounds
 from oht50d.core.safety_config import SafetyConfig
@@ -334,13 +334,12 @@ class WireSchedule:
     # -- helpers
 
     def _record(self, slot: Slot, result: ExchangeResult) -> None:
-        """What a search asks says nothing of a module; it and errands spend for unbound units by themselves."""
+        """What a search asks says nothing of a module, and it spends by itself."""
         link = self.links.get(slot.request.unit)
-        if slot.purpose is Purpose.SEARCH or (link is None and slot.purpose is not Purpose.FENCE):
+        if slot.purpose is Purpose.SEARCH:
             return
         if link is None or link.is_dead:
-            claim = OUTSIDE_CLAIM if link is None else module_claim(slot.request.unit)
-            self.probe_budget.spend(claim, result.sent_ns, result.ended_ns)
+            self.probe_budget.spend(module_claim(slot.request.unit), result.sent_ns, result.ended_ns)
         if link is not None:
             link.record(result)
 
@@ -393,12 +392,8 @@ class WireSchedule:
         return self.drive_line.is_energised or self.sequencer.is_active
 
     def _next_due_ns(self, now_ns: int) -> int:
-        times = [
-            self.polls.next_due_ns(now_ns),
-            self.sequencer.wakeup_ns(now_ns),
-            now_ns + 20_000_000,
-            *self._outside.wakeups_ns(now_ns),
-        ]
+        polls_ns, stop_ns = self.polls.next_due_ns(now_ns), self.sequencer.wakeup_ns(now_ns)
+        times = [polls_ns, stop_ns, now_ns + 20_000_000, *self._outside.wakeups_ns(now_ns)]
         due_ns = min(moment for moment in times if moment is not None)
         # What is due and cannot go out (a unit that must stay quiet) is looked at again soon, not in a busy loop.
         return due_ns if due_ns > now_ns else now_ns + RECHECK_NS

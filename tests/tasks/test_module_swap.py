@@ -8,17 +8,18 @@ from typing import cast
 import pytest
 import trio
 from attrs import define, evolve, field
-from bus_fakes import DOCK, MS, TRAVEL, Pieces, make_bench
+from bus_fakes import CHARACTER_NS, DOCK, MS, SILENCE_NS, TRAVEL, Pieces, make_bench
 from control_bench import ANNA, Control, make_control, rejected, running_control, utc_now
 from core_fixtures import fresh_registry, shipped_maps
-from module_bench import PROBE_NS, SERIALS, show, show_all, stranger
+from module_bench import PROBE_NS, SERIAL_HIGH, SERIAL_LOW, SERIALS, show, show_all, stranger
 from trio.testing import MockClock
 
 from oht50d.clock import now_ns
+from oht50d.codec.rtu import encode_reply
 from oht50d.core.local_rights import Peer
 from oht50d.core.motion_gate import MotionGate
 from oht50d.drivers.serial_settings import BAUD_RATES
-from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister
+from oht50d.model.bus import BusRequest, ExceptionReply, ReadRegisters, WriteRegister
 from oht50d.model.errors import StoreError
 from oht50d.model.line import LineSettings, Parity
 from oht50d.model.modules import FoundState, StoredModules, Trust
@@ -189,6 +190,28 @@ async def test_another_firmware_is_told_and_does_not_inhibit(autojump_clock: Moc
         assert "module_changed" not in shop.causes()
         modules = cast(list[dict[str, object]], (await shop.ask(TECHNICIAN, op="modules"))["modules"])
         assert "firmware 1.02 instead of 1.01" in str(modules[3]["problem"])
+
+
+async def test_a_module_that_refuses_its_serial_number_is_another_one(autojump_clock: MockClock) -> None:
+    def secretive(request: BusRequest, _honest: Pieces) -> Pieces | None:
+        """Exception 2 for every read across the serial number."""
+        if request.unit != DOCK or not isinstance(request, ReadRegisters):
+            return None
+        if not {SERIAL_LOW, SERIAL_HIGH} & set(range(request.address, request.address + request.count)):
+            return None
+        adu = encode_reply(ExceptionReply(DOCK, 3, 2))
+        return [(SILENCE_NS + MS + len(adu) * CHARACTER_NS, adu)]
+
+    async with workshop() as shop:
+        await shop.control.bench.until(lambda: shop.control.state.registry.trust(DOCK).trust is Trust.ACCEPTED)
+        bench = shop.control.bench
+        bench.rules.append(secretive)
+        bench.line.rules = bench.rules
+        await shop.replug(DOCK, SERIALS[DOCK])
+        await shop.until("module_changed")
+        assert "no serial number instead of 5000" in shop.causes()["module_changed"]
+        await shop.ask(op="modules_accept", address=DOCK, serial=None)
+        await bench.until(lambda: "module_changed" not in shop.causes())
 
 
 async def test_an_acceptance_that_cannot_be_stored_is_refused(autojump_clock: MockClock) -> None:

@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from oht50d.clock import now_ns
 from oht50d.core.errands import NOT_SERVED, Errands, Patience
 from oht50d.core.local_rights import Peer
-from oht50d.core.probe_budget import OUTSIDE_CLAIM
+from oht50d.core.probe_budget import module_claim
 from oht50d.core.register_names import RegisterNames
 from oht50d.core.wire_schedule import Rank
 from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister, WriteRegisters
@@ -63,7 +63,7 @@ class Counter:
 
     @staticmethod
     def patience(request: BusRequest) -> Patience:
-        return Patience(50 * MS, 2) if request.unit in KINDS else Patience(25 * MS, 1, OUTSIDE_CLAIM)
+        return Patience(50 * MS, 2) if request.unit in KINDS else Patience(25 * MS, 1, module_claim(request.unit))
 
     def current(self) -> Snapshot:
         """What the guardian would have published."""
@@ -374,6 +374,17 @@ async def test_a_stop_has_the_wire_alone_and_the_errand_waits(autojump_clock: Mo
 async def test_questions_that_make_no_sense_are_refused(request_: dict[str, object], autojump_clock: MockClock) -> None:
     async with open_counter() as counter:
         assert (await counter.refused(op="reg_get", **request_))["code"] == "INVALID_COMMAND"
+
+
+async def test_a_unit_that_nobody_has_bound_takes_a_twentieth_of_the_wire_at_most(autojump_clock: MockClock) -> None:
+    async with open_counter() as counter:
+        begins_ns, took_ns = now_ns(), 0
+        while now_ns() - begins_ns < 10 * 1000 * MS:
+            await counter.ask(op="reg_get", names=["0x44:0x0000"])
+        sent = [(at_ns, request) for at_ns, request in counter.bench.line.sent if request.unit == 0x44]
+        took_ns = sum(26 * MS for at_ns, _ in sent if at_ns >= begins_ns)
+        assert len(sent) > 5
+        assert took_ns <= 0.06 * (now_ns() - begins_ns)
 
 
 async def test_the_list_shows_what_is_known_and_what_is_not(autojump_clock: MockClock) -> None:

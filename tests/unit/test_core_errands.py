@@ -5,7 +5,7 @@ from itertools import pairwise
 from attrs import evolve
 
 from oht50d.core.errands import BUSY_PAUSE_NS, MAX_QUEUED, SECOND_LOOK_NS, SPACING_NS, Errands, Patience
-from oht50d.core.probe_budget import OUTSIDE_CLAIM, SHARE, ProbeBudget
+from oht50d.core.probe_budget import SHARE, ProbeBudget, module_claim
 from oht50d.core.wire_slots import Purpose, Slot
 from oht50d.model.bus import (
     BusReply,
@@ -24,20 +24,22 @@ MS = 1_000_000
 READ = ReadRegisters(5, 0x33, 2)
 LOOK = ReadRegisters(5, 0x25, 1)
 WRITE = WriteRegister(5, 0x25, 7)
+CLAIM = module_claim(9)
 ECHO = WriteReply(5, 0x25, 1, 7)
 Outcome = BusReply | Failure
 
 
 def patience(request: BusRequest) -> Patience:
     """Unit 9 is bound by no map."""
-    return Patience(25 * MS, 1, OUTSIDE_CLAIM) if request.unit == 9 else Patience(50 * MS, 2)
+    return Patience(25 * MS, 1, CLAIM) if request.unit == 9 else Patience(50 * MS, 2)
 
 
 class Wire:
     """Asks for slots as the schedule does and answers them by a script; the clock is its own."""
 
     def __init__(self) -> None:
-        self.errands = Errands(patience, ProbeBudget())
+        self.budget = ProbeBudget()
+        self.errands = Errands(patience, self.budget)
         self.now_ns = 0
         self.sent: list[BusRequest] = []
         self.ended: list[ErrandResult] = []
@@ -186,6 +188,7 @@ def test_units_that_nobody_has_bound_get_what_the_budget_leaves() -> None:
             wire.now_ns += MS
         times.append(wire.now_ns)
         wire.answer(slot, Failure.SILENT)
+        wire.budget.spend(CLAIM, times[-1], wire.now_ns)
     assert slot.timeout_ns == 25 * MS
     assert all(later - sooner >= SHARE * 5 * MS for sooner, later in pairwise(times))
     assert len(wire.ended) == 3
