@@ -167,8 +167,10 @@ class MockTimer:
         # Floating-point seconds may be a nanosecond early.
         await trio.sleep_until((deadline_ns + 1) / 1e9)
 
-    def hold_until_ns(self, deadline_ns: int) -> None:
-        assert now_ns() >= deadline_ns
+    def hold_until_ns(self, deadline_ns: int) -> int:
+        at_ns = now_ns()
+        assert at_ns >= deadline_ns
+        return at_ns
 
 
 @define(slots=False)

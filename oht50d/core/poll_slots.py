@@ -249,12 +249,15 @@ class PollSlots:
         """A module that has just failed is waited for no longer than a dead one; while moving nobody is waited for
         beyond half a period of the next vital block, and a vital one only as long as one more attempt fits."""
         speed, link = self._times.speed, self._links.get(request.unit)
+        is_failing = link is not None and link.failures > 0
+        if not (is_failing or self._is_moving):
+            return timeout_ns
         least_ns = self._times.probe_ns
         known_ns = None if link is None else link.turnaround.p99_ns
         if known_ns is not None:
             least_ns = max(least_ns, speed.request_ns(request, known_ns) + LATENESS_NS)
         whole_ns = speed.whole_ns(request, timeout_ns)
-        if link is not None and link.failures > 0:
+        if is_failing:
             whole_ns = min(whole_ns, least_ns)
         if self._is_moving:
             if block is not None:

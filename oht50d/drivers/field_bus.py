@@ -18,7 +18,7 @@ from oht50d.core.wire_schedule import Idle, Purpose, Slot, WireSchedule
 from oht50d.drivers.bus_config import BusConfig
 from oht50d.drivers.bus_transport import OpenPort, framing_of, line_times
 from oht50d.drivers.listener import listen
-from oht50d.drivers.modbus_line import ByteLink, LineTimes, ModbusLine, Timer, Urgency
+from oht50d.drivers.modbus_line import ByteLink, LineTimes, ModbusLine, Timer
 from oht50d.model.bus import BusRequest, ExchangeResult, Failure
 from oht50d.model.errors import LinkError, LinkLost
 from oht50d.model.line import LineSettings
@@ -251,7 +251,7 @@ class FieldBus:
             return
         self._step = step
         try:
-            result = await self._line.exchange(link, step, self._urgency(step))
+            result = await self._line.exchange(link, step, self._stop_kind(step), self._schedule.permit_ends_ns)
         except LinkLost:
             self._tell_lost(step)
             raise
@@ -298,9 +298,8 @@ class FieldBus:
         with trio.move_on_at(until_ns / 1e9):
             await self._wake.wait()
 
-    def _urgency(self, slot: Slot) -> Urgency:
-        kind = self._schedule.sequencer.kind if slot.purpose is Purpose.STOP else None
-        return Urgency(kind, self._schedule.permit_ends_ns)
+    def _stop_kind(self, slot: Slot) -> StopKind | None:
+        return self._schedule.sequencer.kind if slot.purpose is Purpose.STOP else None
 
     def _is_stop_due(self) -> bool:
         """A stop is under way, or the permit of energised drives has run out."""

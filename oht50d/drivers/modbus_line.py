@@ -12,7 +12,7 @@ from attrs import frozen
 
 from oht50d.clock import NS_PER_S, now_ns
 from oht50d.codec.framing import Framing
-from oht50d.codec.modbus_pdu import ReplyMismatch
+from oht50d.codec.modbus_pdu import EXCEPTION_FLAG, ReplyMismatch
 from oht50d.core.frame_event import Note, Observe, Way
 from oht50d.core.wire_slots import Slot
 from oht50d.drivers.pending_reply import PendingReply
@@ -25,6 +25,8 @@ SEND_LIMIT_NS = 20_000_000
 """A port that has not taken a frame this long after its last character should be out is stuck."""
 GAP_LIMIT_NS = 50_000_000
 """Loop gap beyond which input is thrown away (SAFETY.md, Permits)."""
+WORTH_SLEEPING_NS = 1_000_000
+"""Time of missing characters (12 at 115200) from which on one sleep replaces two wake-ups or more."""
 MAX_NOISE_WAITS = 20
 """Bound on waiting for a babbling line: 20 silences (35 ms at 115200), then the frame goes out all the same."""
 STOP_NOISE_WAITS = 3
@@ -78,7 +80,7 @@ class Timer(Protocol):
 
     async def wait_until_ns(self, deadline_ns: int) -> None: ...
 
-    def hold_until_ns(self, deadline_ns: int) -> None: ...
+    def hold_until_ns(self, deadline_ns: int) -> int: ...
 
 
 @frozen
@@ -87,14 +89,6 @@ class LineTimes:
 
     character_ns: int
     silence_ns: int
-
-
-@frozen
-class Urgency:
-    """What a stop knows about an exchange: the kind of stop whose frame it is, when the drives' permit runs out."""
-
-    kind: StopKind | None
-    permit_ends_ns: int | None
 
 
 class ModbusLine:
@@ -178,11 +172,16 @@ class ModbusLine:
             self._observe(now_ns(), Way.RECEIVED, dropped, Note.UNEXPECTED, None)
         return dropped
 
-    async def exchange(self, link: ByteLink, slot: Slot, urgency: Urgency) -> ExchangeResult:
+    async def exchange(
+        self, link: ByteLink, slot: Slot, kind: StopKind | None = None, permit_ends_ns: int | None = None
+    ) -> ExchangeResult:
         """One frame out, one reply in. Runs inside `pending.open()`: if that scope ends because no reply has come, the
-        outcome is that of `give_up`. The line is marked dirty if anything is left open."""
+        outcome is that of `give_up`. The line is marked dirty if anything is left open.
+
+        `kind` is that of the stop whose frame it is; `permit_ends_ns` when the permit of energised drives runs out.
+        """
         self._slot, self._reception = slot, _Reception()
-        sent_ns = self._sent_ns = await self._send(link, slot, urgency)
+        sent_ns = self._sent_ns = await self._send(link, slot, kind, permit_ends_ns)
         reception = self._reception
         self.pending.begin()
         try:
@@ -217,15 +216,14 @@ class ModbusLine:
             slot.request, None, reception.failure, self._sent_ns, ended_ns, self._sent_bytes, octets
         )  # fmt: skip
 
-    async def _send(self, link: ByteLink, slot: Slot, urgency: Urgency) -> int:
+    async def _send(self, link: ByteLink, slot: Slot, kind: StopKind | None, permit_ends_ns: int | None) -> int:
         """When the frame went out."""
         request, framing, times = slot.request, self._framing, self._times
         adu = framing.encode(request)
         framing.expect(request)
         # Without a silence no frame can be early: the times of the line are those of somebody else's serial port.
         quiet_ns = self._line_free_ns + times.silence_ns if times.silence_ns else 0
-        self._timer.hold_until_ns(quiet_ns)
-        sent_ns = now_ns()
+        sent_ns = self._timer.hold_until_ns(quiet_ns)
         is_early = sent_ns < quiet_ns
         self.early_frames += is_early
         self._is_dirty = True
@@ -241,8 +239,8 @@ class ModbusLine:
             earliest_ns=ends_ns + times.silence_ns,
             reply_ns=reply_ns + times.silence_ns,
             deadline_ns=ends_ns + slot.timeout_ns + reply_ns,
-            kind=urgency.kind,
-            permit_ends_ns=urgency.permit_ends_ns,
+            kind=kind,
+            permit_ends_ns=permit_ends_ns,
         )
         return sent_ns
 
@@ -280,6 +278,17 @@ class ModbusLine:
                 return
             reception.octets += octets
             pending.note_begun()
+            if reception.reply is None:
+                await self._let_it_come(request, reception.octets)
+
+    async def _let_it_come(self, request: BusRequest, begun: bytes) -> None:
+        """Sleep for the characters that are missing: a UART hands a reply over in pieces of its buffer, each of which
+        would wake this process up. An exception reply is short."""
+        if len(begun) < 2 or begun[1] & EXCEPTION_FLAG:
+            return
+        missing_ns = (self._framing.reply_bytes(request) - len(begun)) * self._times.character_ns
+        if missing_ns > WORTH_SLEEPING_NS:
+            await self._timer.wait_until_ns(self._line_free_ns + missing_ns)
 
     async def _skip_foreign(self, link: ByteLink, octets: bytes) -> None:
         """A reply to something else, until the line is quiet again; the one that is waited for may still come (serial
