@@ -355,8 +355,10 @@ class WireSchedule:
             self.trip(StopKind.S1, (Cause(CauseCode.MOTION_UNKNOWN, result.ended_ns, detail),), result.ended_ns)
 
     def _is_left_alone(self, unit: int, now_ns: int) -> bool:
-        """Repeats of a stop to a dead module keep to the budget that all dead modules have."""
-        return self.links[unit].is_dead and not self.probe_budget.may_probe(module_claim(unit), now_ns, is_stop=True)
+        """Repeats of a stop to a dead module keep to the budget that all dead modules have, but not at first."""
+        if self.sequencer.is_pressing(now_ns) or not self.links[unit].is_dead:
+            return False
+        return not self.probe_budget.may_probe(module_claim(unit), now_ns, is_stop=True)
 
     def _note_identified(self, unit: int) -> None:
         """The module is new on the wire: its settings may be gone."""

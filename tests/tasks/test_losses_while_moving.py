@@ -16,9 +16,9 @@ from trio.testing import MockClock
 from oht50d.clock import now_ns
 from oht50d.model.motion import CauseCode
 
-NOISE_S = 40.0
-SILENCES = 60
-SINGLE_LOSSES = 60
+NOISE_S = 30.0
+SILENCES = 24
+SINGLE_LOSSES = 45
 UNITS = (SAFETY, TRAVEL, DOCK)
 
 
