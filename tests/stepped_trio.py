@@ -49,7 +49,7 @@ class SteppedTrio(Generic[T]):
     def _run(self) -> None:
         try:
             trio.run(self._serve, clock=MockClock(autojump_threshold=0))
-        except BaseException as problem:  # noqa: BLE001, ASYNC103 - raised again in the thread of the test
+        except BaseException as problem:  # noqa: BLE001 - raised again in the thread of the test
             self._answers.put(problem)
 
     async def _serve(self) -> None:
