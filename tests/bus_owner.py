@@ -12,7 +12,6 @@ from truth_words import LEFT_BY_S0, TRUTH
 from oht50d.app.rooms import wire_times
 from oht50d.clock import now_ns
 from oht50d.core.actuators import find_actuators
-from oht50d.core.poll_plan import plan_blocks
 from oht50d.core.robot_state import RobotState, Simulation
 from oht50d.core.safety_config import SafetyConfig
 from oht50d.core.wire_schedule import WireSchedule
@@ -29,7 +28,8 @@ LIMIT_S = 60.0
 WORDS = {(unit, row[0]): row[2] for unit, rows in TRUTH.items() for row in rows}
 HELD = {place: {word, 0} if place in LEFT_BY_S0 else {word} for place, word in WORDS.items()}
 MAPS = shipped_maps()
-BLOCKS = {(block.unit, block.first) for module in MAPS for block in plan_blocks(module)}
+POLLED = {(module.address, spec.address) for module in MAPS for spec in module.registers if spec.poll is not None}
+"""Unit and address of every register that is polled, however they are grouped."""
 
 
 @define(slots=False)
@@ -60,8 +60,8 @@ class Owner:
             if word not in HELD[block.block.unit, address]
         ]
 
-    def blocks_read(self) -> set[tuple[int, int]]:
-        return {(block.block.unit, block.block.first) for block in self.readings}
+    def registers_read(self) -> set[tuple[int, int]]:
+        return {(read.block.unit, spec.address) for read in self.readings for spec in read.block.specs} & POLLED
 
     async def until(self, is_reached: Callable[[], bool], what: str) -> None:
         with trio.move_on_after(LIMIT_S):

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 
 import pytest
 import trio
-from bus_owner import BLOCKS, Owner, owner_on
+from bus_owner import POLLED, Owner, owner_on
 from modbus_servers import ModbusServer, Proxy
 from truth_words import LEFT_BY_S0, SERIALS, TRUTH
 
@@ -35,7 +35,7 @@ def server(transport: str) -> Iterator[ModbusServer]:
 @BOTH
 async def test_every_readable_register_is_read_and_typed_truly(transport: str, server: ModbusServer) -> None:
     async with owner_over(transport, server.port) as owner:
-        await owner.until(lambda: owner.blocks_read() == BLOCKS, "every block was read")
+        await owner.until(lambda: owner.registers_read() == POLLED, "every block was read")
         modules, status = owner.modules, owner.bus.status
     assert owner.untrue() == []
     values = {(m.address, name): reading.value for m in modules for name, reading in m.readings.items()}
@@ -54,7 +54,7 @@ async def test_every_readable_register_is_read_and_typed_truly(transport: str, s
 async def test_replies_in_pieces_are_put_together(transport: str, server: ModbusServer) -> None:
     async with Proxy.in_front_of(server.port) as proxy, owner_over(transport, proxy.port) as owner:
         proxy.piece_bytes = 1
-        await owner.until(lambda: owner.blocks_read() == BLOCKS, "every block was read")
+        await owner.until(lambda: owner.registers_read() == POLLED, "every block was read")
     assert owner.untrue() == []
     assert sum(module.counters.noise for module in owner.modules) == 0
 

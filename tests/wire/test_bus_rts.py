@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from bus_owner import BLOCKS, owner_on
+from bus_owner import POLLED, owner_on
 from robot_fixture import SimulatedRobot
 from uart_fake import FakeUart
 
@@ -21,7 +21,7 @@ async def test_every_frame_has_the_line_for_its_time_and_every_reply_finds_it_fr
         port = str(robot.bus_path)
         serial = SerialPortConfig(port=port, direction=DirectionControl.RTS, lock_dir=str(tmp_path))
         async with owner_on(BusConfig(serial=serial), open_port=open_port) as owner:
-            await owner.until(lambda: owner.blocks_read() == BLOCKS, "every block was read")
+            await owner.until(lambda: owner.registers_read() == POLLED, "every block was read")
             await owner.until_online()
             transactions, status = owner.bus.status.transactions, owner.bus.status
         early = (await robot.ask({"op": "counters"}))["early_frames"]
