@@ -1,12 +1,12 @@
 """How much of the wire goes to those that nobody may answer: dead modules and the search (owner: wire schedule; pure).
 
 Source: USERS.md (telegraf#11782) and the bus issue: all dead or absent modules together at most 5 % of the bus. After
-an exchange that took c the next one of anybody starts not before 20 c after its start, so every stretch of time that
-begins with a probe gives at most a twentieth to them.
+an exchange that took c the next one of anybody starts not before 21 c after its start, so every stretch of time that
+begins with a probe gives less than a twentieth to them.
 """
 
-SHARE = 20
-"""One part in this many."""
+SHARE = 21
+"""One part in this many at most; a little below a twentieth, for what a probe costs beside its time on the wire."""
 DISCOVERY_CLAIM = "discovery"
 PLACE_KEPT_NS = 100_000_000
 """Who asks in vain keeps its place in the turn for this long; whoever still wants a probe asks far more often."""
@@ -46,18 +46,15 @@ class ProbeBudget:
         """No fast poll becomes due before this moment."""
         self._quiet_until_ns = quiet_until_ns
 
-    def may_probe(self, claimant: str, now_ns: int, *, is_stop: bool = False) -> bool:
-        """True if `claimant` may send one probe now; to be asked each time the wire is free while one is wanted.
-
-        The frames of a stop (`is_stop`) wait for no quiet stretch.
-        """
+    def may_probe(self, claimant: str, now_ns: int) -> bool:
+        """True if `claimant` may send one probe now; to be asked each time the wire is free while one is wanted."""
         self._note_asked(claimant, now_ns)
         if now_ns < self._opens_ns:
             return False
         if self._wanted_ns is None:
             self._wanted_ns = now_ns
         is_quiet = self._quiet_until_ns - now_ns >= QUIET_NS or now_ns - self._wanted_ns >= PATIENCE_NS
-        return (is_stop or is_quiet) and self._is_first(claimant, now_ns)
+        return is_quiet and self._is_first(claimant, now_ns)
 
     def spend(self, claimant: str, sent_ns: int, ended_ns: int) -> None:
         """The probe was made, answered or not."""

@@ -28,11 +28,11 @@ class RoleTable:
 
     def __init__(self) -> None:
         self._readings: dict[str, RoleReading] = {}
-        self._indices: dict[tuple[int, int], tuple[tuple[int, RegisterSpec, str], ...]] = {}
+        self._indices: dict[tuple[int, int, int], tuple[tuple[int, RegisterSpec, str], ...]] = {}
 
     def apply(self, block: BlockReadings) -> tuple[str, ...]:
         """Store the roles of one reply; the roles that it carried are returned."""
-        place = (block.block.unit, block.block.first)
+        place = (block.block.unit, block.block.first, block.block.count)
         indices = self._indices.get(place)
         if indices is None:
             specs = enumerate(block.block.specs)

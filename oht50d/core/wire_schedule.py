@@ -176,25 +176,19 @@ class WireSchedule:
         slot = (
             (self._stop_or_safety_slot(now_ns) if self.sequencer.is_active else None)
             or self._turn_slot(now_ns)
-            or self.polls.urgent(now_ns)
+            or self._vital_slot(self.polls.urgent(now_ns))
             or self.polls.identify(now_ns)
-            or self._motion_slot(now_ns)
-            or self._set_up_slot(now_ns)
-            or self._outside_slot(now_ns)
-            or self.polls.due(now_ns)
-            or self.polls.probe(now_ns)
+            or self._write_slot(now_ns)
+            or self._other_slot(now_ns)
         )
-        if slot is None:
-            return Idle(self._next_due_ns(now_ns))
-        self._rounds.note(slot)
-        return slot
+        return slot or Idle(self._next_due_ns(now_ns))
 
     def complete(self, slot: Slot, result: ExchangeResult) -> BlockReadings | None:
         """Take the outcome of a slot; decoded readings of an identified module are returned."""
         link = self.links.get(slot.request.unit)
         if link is not None:
             self._record(link, result)
-        self.polls.note_asked(slot.request)
+        self.polls.note_exchange(result)
         self._fence.record(result)
         self._is_polls_turn = slot.source is not None
         match slot.purpose:
@@ -229,20 +223,38 @@ class WireSchedule:
             return None
         present = self.polls.present_round(now_ns)
         writes = self.polls.admission.moving.writes_per_round
-        slot = self._motion_slot(now_ns) if self._rounds.is_writes_turn(present, writes) else None
+        slot = self._write_slot(now_ns) if self._rounds.is_writes_turn(present, writes) else None
         if slot is None and self._rounds.is_others_turn(present):
-            slot = (
-                self.polls.identify(now_ns)
-                or self._set_up_slot(now_ns)
-                or self._outside_slot(now_ns)
-                or self.polls.due(now_ns)
-                or self.polls.probe(now_ns)
-            )
+            slot = self.polls.identify(now_ns) or self._other_slot(now_ns)
+        return slot
+
+    def _vital_slot(self, slot: Slot | None) -> Slot | None:
+        if slot is not None:
+            self._rounds.note_vital(slot)
+        return slot
+
+    def _write_slot(self, now_ns: int) -> Slot | None:
+        slot = self._motion_slot(now_ns)
+        if slot is not None:
+            self._rounds.note_write()
+        return slot
+
+    def _other_slot(self, now_ns: int) -> Slot | None:
+        slot = (
+            self._set_up_slot(now_ns)
+            or self._outside_slot(now_ns)
+            or self.polls.due(now_ns)
+            or self.polls.probe(now_ns)
+        )  # fmt: skip
+        if slot is not None:
+            self._rounds.note_other()
         return slot
 
     def _stop_or_safety_slot(self, now_ns: int) -> Slot | None:
         return (
-            self._stop_slot(now_ns, is_first_only=True) or self.polls.late_safety(now_ns) or self._stop_slot(now_ns)
+            self._stop_slot(now_ns, is_first_only=True)
+            or self._vital_slot(self.polls.late_safety(now_ns))
+            or self._stop_slot(now_ns)
         )  # fmt: skip
 
     def _stop_slot(self, now_ns: int, *, is_first_only: bool = False) -> Slot | None:
@@ -254,7 +266,9 @@ class WireSchedule:
             if not frame.is_first and self._is_left_alone(frame.request.unit, now_ns):
                 continue
             if not frame.is_read_back or self._fence.is_free(frame.request, now_ns):
-                timeout_ns = self._times.stop_ns if frame.is_first else self._times.safety_ns
+                timeout_ns = self._times.stop_ns
+                if not frame.is_first:
+                    timeout_ns = self.polls.bounded_ns(frame.request, self._times.safety_ns, now_ns)
                 return Slot(frame.request, Purpose.STOP, timeout_ns, stop_frame=frame)
             held_up.append(frame.request.unit)
         for unit in held_up:
@@ -314,7 +328,8 @@ class WireSchedule:
 
     def _record(self, link: ModuleLink, result: ExchangeResult) -> None:
         if link.is_dead:
-            self.probe_budget.spend(module_claim(link.module.address), result.sent_ns, result.ended_ns)
+            ended_ns = result.ended_ns + self._times.speed.silence_ns
+            self.probe_budget.spend(module_claim(link.module.address), result.sent_ns, ended_ns)
         link.record(result)
 
     def _complete_motion(self, result: ExchangeResult) -> None:
@@ -330,7 +345,7 @@ class WireSchedule:
 
     def _is_left_alone(self, unit: int, now_ns: int) -> bool:
         """Repeats of a stop to a dead module keep to the budget that all dead modules have."""
-        return self.links[unit].is_dead and not self.probe_budget.may_probe(module_claim(unit), now_ns, is_stop=True)
+        return self.links[unit].is_dead and not self.probe_budget.may_probe(module_claim(unit), now_ns)
 
     def _note_identified(self, unit: int) -> None:
         """The module is new on the wire: its settings may be gone."""
