@@ -17,61 +17,38 @@ from harness import BENCH, IS_QUICK, PAIRS, alternate, child, head, ratio_line, 
 
 TRANSACTIONS = 1000 if IS_QUICK else 4000
 WARM_UP = 200
+LIMIT_S = 60.0
 GOAL = 0.6
 
 
 def ours(port: str, maps_dir: Path, count: int, *, keeps_silence: bool) -> float:
     """Microseconds of CPU time a transaction: field bus, wire schedule, decoding, publication of the block."""
-    import trio
-    from house_probe import set_rates
+    from bus_alone import run_bus
 
-    from oht50d.codec.registers import load_module_map
-    from oht50d.core.actuators import find_actuators
-    from oht50d.core.safety_config import SafetyConfig
-    from oht50d.core.wire_schedule import WireSchedule, WireTimes
-    from oht50d.drivers.field_bus import BusConfig, FieldBus
-    from oht50d.drivers.modbus_line import LineTimes
-    from oht50d.drivers.serial_port import SerialPortConfig, open_serial_port
-    from oht50d.drivers.timer import PreciseTimer
+    from oht50d.core.wire_schedule import WireSchedule
     from oht50d.model.registers import BlockReadings
     from oht50d.services.hub import Latest
 
-    # What judges standstill is read too, or the stop on opening would never be over: less than 2 % of the exchanges.
-    set_rates({"inputs": 0.001, "safety": 100, "motor": 100, "position": 100, "*": 3_600_000})
-    names = ("power", "safety", "travel_motor", "dock")
-    maps = [load_module_map((maps_dir / f"{name}.toml").read_text(encoding="utf-8"), file=name) for name in names]
-    actuators = find_actuators(maps, released_word=1)
-    times = WireTimes(safety_ns=25_000_000, other_ns=50_000_000, probe_ns=25_000_000, max_late_ns=1_000_000_000)
-    schedule = WireSchedule(maps, actuators, SafetyConfig(), times)
     latest: Latest[BlockReadings | None] = Latest(None)
     spent_ns: list[int] = []
-    scope = trio.CancelScope()
-    seen = [0]
+    seen = 0
 
-    def publish(readings: BlockReadings) -> None:
+    def publish(schedule: WireSchedule, readings: BlockReadings) -> bool:
+        nonlocal seen
         latest.publish(readings)
-        if readings.block.count in (39, 40):
-            assert isinstance(readings.values[0], float)
-            if seen[0] != WARM_UP - 1 or not schedule.sequencer.is_active:
-                seen[0] += 1
-            if seen[0] in (WARM_UP, WARM_UP + count):
-                spent_ns.append(time.process_time_ns())
-                if len(spent_ns) == 2:
-                    scope.cancel()
+        if readings.block.count not in (39, 40):
+            return False
+        assert isinstance(readings.values[0], float)
+        if seen != WARM_UP - 1 or not schedule.sequencer.is_active:
+            seen += 1
+        if seen in (WARM_UP, WARM_UP + count):
+            spent_ns.append(time.process_time_ns())
+        return len(spent_ns) == 2
 
-    async def main() -> None:
-        config = BusConfig(serial=SerialPortConfig(port=port, lock_dir=str(maps_dir)))
-        timer = PreciseTimer()
-        bus = FieldBus(config, schedule, timer, open_serial_port, publish, lambda _report: None)
-        if not keeps_silence:
-            bus._line._times = LineTimes(0, 0)
-            timer.lead_ns = 0
-        with scope:
-            await bus.run()
-        timer.close()
-
-    gc.freeze()
-    trio.run(main)
+    # What judges standstill is read too, or the stop on opening would never be over: less than 2 % of the exchanges.
+    periods_ms = {"inputs": 0.001, "safety": 100, "motor": 100, "position": 100, "*": 3_600_000}
+    lead_ns = None if keeps_silence else 0
+    run_bus(port, maps_dir, periods_ms, publish, limit_s=LIMIT_S, is_paced=keeps_silence, lead_ns=lead_ns)
     return (spent_ns[1] - spent_ns[0]) / 1e3 / count
 
 

@@ -108,10 +108,14 @@ def workspace() -> Iterator[Path]:
 
 @contextmanager
 def child(*arguments: str, **environ: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A Python program of this directory; killed when the block is left if it has not ended by itself."""
+    """A Python program of this directory; killed when the block is left if it has not ended by itself.
+
+    It imports this tree, whatever tree the virtual environment was installed from.
+    """
+    path = os.pathsep.join(map(str, filter(None, (ROOT, BENCH, ROOT / "tests", os.environ.get("PYTHONPATH")))))
     process = subprocess.Popen(
         [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{BENCH}:{ROOT / 'tests'}", **environ},
+        env={**os.environ, "PYTHONPATH": path, **environ},
     )  # fmt: skip
     try:
         yield process

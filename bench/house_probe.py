@@ -19,7 +19,7 @@ from oht50d.app import rooms as rooms_module
 from oht50d.app.config import load_config
 from oht50d.app.house import House
 from oht50d.app.preparation import prepared
-from oht50d.core import poll_plan
+from oht50d.core import poll_rates
 from oht50d.model.motion import Decision
 from oht50d.model.registers import PollClass
 from oht50d.model.units import Duration
@@ -54,19 +54,19 @@ class Lateness:
 
 def set_rates(periods_ms: Mapping[str, float]) -> None:
     """Other poll periods for rest and motion alike; the key `*` is for the classes that are not named."""
-    rates = cast(dict[PollClass, poll_plan.Rate], poll_plan.RATES)
+    rates = cast(dict[PollClass, poll_rates.Rate], poll_rates.RATES)
     for poll in PollClass:
         period_ms = periods_ms.get(poll.value, periods_ms.get("*"))
         if period_ms is not None:
             period = Duration(round(period_ms * 1e6))
-            rates[poll] = poll_plan.Rate(period, period)
+            rates[poll] = poll_rates.Rate(period, period)
 
 
 def scale_rates(factor: float) -> None:
     """All poll periods times `factor`: below about 0.7 the wire is always busy."""
-    rates = cast(dict[PollClass, poll_plan.Rate], poll_plan.RATES)
+    rates = cast(dict[PollClass, poll_rates.Rate], poll_rates.RATES)
     for poll, rate in rates.items():
-        rates[poll] = poll_plan.Rate(Duration(round(rate.rest.ns * factor)), Duration(round(rate.moving.ns * factor)))
+        rates[poll] = poll_rates.Rate(Duration(round(rate.rest.ns * factor)), Duration(round(rate.moving.ns * factor)))
 
 
 def use_maps(directory: Path) -> None:

@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from oht50d.bus_metrics import BusCollector
+from oht50d.core.bus_sight import Sight
 from oht50d.core.safety_word import CHAIN_FRESH_NS, SafetyWord, evaluate_safety_word
 from oht50d.model.lidar import LidarLinkState
 from oht50d.model.motion import MachineState
@@ -236,7 +238,7 @@ class SnapshotCollector(Collector):
 
 
 class LoopLag(trio.abc.Instrument, Collector):
-    """How long single task steps keep the event loop: a histogram and the worst since the last scrape."""
+    """How long single task steps keep the event loop (a histogram, the worst since the last scrape), and its tasks."""
 
     def __init__(self, clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
         self._clock_ns = clock_ns
@@ -272,7 +274,7 @@ class LoopLag(trio.abc.Instrument, Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """The two families; forgets the worst step."""
+        """The step times and how many tasks there are; forgets the worst step. Call it inside Trio."""
         total, buckets = 0, []
         for bound_s, count in zip((*_STEP_BUCKETS_S, float("inf")), self._counts, strict=True):
             total += count
@@ -281,6 +283,8 @@ class LoopLag(trio.abc.Instrument, Collector):
         histogram.add_metric((), buckets, self._sum_ns / 1e9)
         yield histogram
         yield GaugeMetricFamily("oht50_loop_step_worst_seconds", "The worst step since the last scrape", self.worst_s)
+        living = trio.lowlevel.current_statistics().tasks_living
+        yield GaugeMetricFamily("oht50_loop_tasks", "Tasks of the event loop; growth without end is a leak", living)
         self._worst_ns, self._worst_task = 0, ""
 
 
@@ -303,6 +307,10 @@ class Metrics:
     def watch(self, snapshot: Callable[[], Snapshot], now_ns: Callable[[], int]) -> None:
         """From now on a scrape draws TABLE from `snapshot()`, aged by `now_ns()`; call once."""
         self.registry.register(SnapshotCollector(snapshot, now_ns))
+
+    def watch_bus(self, sight: Sight, now_ns: Callable[[], int]) -> None:
+        """From now on a scrape tells what the bus is doing; call once."""
+        self.registry.register(BusCollector(sight, now_ns))
 
     def count_request(self, status: int, duration_s: float) -> None:
         """One HTTP request was answered."""

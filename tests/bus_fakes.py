@@ -16,7 +16,8 @@ from oht50d.drivers.bus_config import BusConfig
 from oht50d.drivers.field_bus import FieldBus
 from oht50d.drivers.serial_port import SerialPortConfig
 from oht50d.model.bus import BusRequest, ExchangeResult, WriteRegister, WriteRegisters
-from oht50d.model.errors import LinkLost
+from oht50d.model.errors import LinkError, LinkLost
+from oht50d.model.line import LineSettings
 from oht50d.model.motion import Decision, Direction, MotionDemand, Permit, StopReport
 from oht50d.model.registers import BlockReadings, ModuleMap
 from oht50d.sim.modbus_slaves import SlaveModule
@@ -47,6 +48,10 @@ class MemoryLine:
     rules: list[Rule] = field(factory=list)
     turnaround_ns: int = MS
     sent: list[tuple[int, BusRequest]] = field(factory=list)
+    settings: list[tuple[int, LineSettings]] = field(factory=list)
+    """Every change of the port's settings."""
+    unknown_speeds: set[int] = field(factory=set)
+    """Speeds that its driver refuses."""
     quiet_ns: list[int] = field(factory=list)
     """For every frame sent: how long no byte had been on the line."""
     drained: int = 0
@@ -101,6 +106,13 @@ class MemoryLine:
         self.drained += len(octets)
         return octets
 
+    def reconfigure(self, line: LineSettings) -> None:
+        self._require_line()
+        if line.baud in self.unknown_speeds:
+            raise LinkError(f"memory cannot be set to {line}", cause="config")
+        self.settings.append((now_ns(), line))
+        self._take_due()
+
     def close(self) -> None:
         self.is_closed = True
 
@@ -109,6 +121,11 @@ class MemoryLine:
         self._incoming.append((now_ns() if at_ns is None else at_ns, octets))
         self._incoming.sort(key=lambda entry: entry[0])
         self._news.set()
+
+    def inherit(self, before: "MemoryLine") -> None:
+        """Modules do not notice that a port was closed: what they still owe comes to the next one."""
+        self._answered_ns = before._answered_ns
+        self._incoming = [entry for entry in before._incoming if entry[0] > now_ns()]
 
     def hang_up(self) -> None:
         self.has_hung_up = True
@@ -154,8 +171,10 @@ class MockTimer:
         # Floating-point seconds may be a nanosecond early.
         await trio.sleep_until((deadline_ns + 1) / 1e9)
 
-    def hold_until_ns(self, deadline_ns: int) -> None:
-        assert now_ns() >= deadline_ns
+    def hold_until_ns(self, deadline_ns: int) -> int:
+        at_ns = now_ns()
+        assert at_ns >= deadline_ns
+        return at_ns
 
 
 @define(slots=False)
@@ -170,8 +189,9 @@ class Bench:
     rules: list[Rule] = field(factory=list)
     readings: list[BlockReadings] = field(factory=list)
     reports: list[StopReport] = field(factory=list)
+    do_replies_outlive_the_port: bool = False
     on_open: Callable[[], Awaitable[None]] | None = None
-    on_readings: Callable[[BlockReadings], None] = field(default=lambda _readings: None)
+    on_readings: Callable[[BlockReadings], bool] = field(default=lambda _readings: False)
     on_report: Callable[[StopReport], None] = field(default=lambda _report: None)
     on_exchange: Callable[[Slot, ExchangeResult], None] = field(default=lambda _slot, _result: None)
     bus: FieldBus = field(init=False)
@@ -183,12 +203,15 @@ class Bench:
     async def open_port(self, _config: SerialPortConfig) -> MemoryLine:
         if self.on_open is not None:
             await self.on_open()
-        self.lines.append(MemoryLine(self.modules, self.rules))
-        return self.line
+        line = MemoryLine(self.modules, self.rules)
+        if self.lines and self.do_replies_outlive_the_port:
+            line.inherit(self.line)
+        self.lines.append(line)
+        return line
 
-    def publish(self, readings: BlockReadings) -> None:
+    def publish(self, readings: BlockReadings) -> bool:
         self.readings.append(readings)
-        self.on_readings(readings)
+        return self.on_readings(readings)
 
     def publish_stop(self, report: StopReport) -> None:
         self.reports.append(report)
@@ -204,6 +227,9 @@ class Bench:
         """Until the S0 of the opening is verified and every module has proved who it is."""
         links = self.schedule.links.values()
         await self.until(lambda: not self.schedule.sequencer.is_active and all(k.is_identified for k in links))
+
+    def record(self, slot: Slot, result: ExchangeResult) -> None:
+        self.on_exchange(slot, result)
 
     def words_of(self, unit: int, first: int) -> list[tuple[int, ...]]:
         """The words of every published reply of one block."""
@@ -226,13 +252,13 @@ class Bench:
 
 
 def make_bench(
-    times_ms: Sequence[int] = (25, 50, 25, 1000), travel: str = "travel_motor", config: SafetyConfig | None = None
+    times_ms: Sequence[int] = (25, 50, 25), travel: str = "travel_motor", config: SafetyConfig | None = None
 ) -> Bench:
-    """`times_ms`: reply time-outs of the safety module, of the others, of probes, and how late a reply may come."""
+    """`times_ms`: reply time-outs of the safety module, of the others, and of probes."""
     maps = shipped_maps(travel)
     actuators = find_actuators(maps, released_word=1)
-    safety_ns, other_ns, probe_ns, late_ns = (moment * MS for moment in times_ms)
-    times = WireTimes(safety_ns=safety_ns, other_ns=other_ns, probe_ns=probe_ns, max_late_ns=late_ns)
+    safety_ns, other_ns, probe_ns = (moment * MS for moment in times_ms)
+    times = WireTimes(safety_ns=safety_ns, other_ns=other_ns, probe_ns=probe_ns)
     schedule = WireSchedule(maps, actuators, config or SafetyConfig(), times)
     modules = {
         m.address: SlaveModule(m, {}, {}, {s.address: (s.default or 0) & 0xFFFF for s in m.registers}) for m in maps
@@ -241,6 +267,6 @@ def make_bench(
     bus_config = BusConfig(serial=SerialPortConfig(port="/dev/ttyMEMORY", baud=BAUD))
     bench.bus = FieldBus(
         bus_config, schedule, MockTimer(), bench.open_port, bench.publish, bench.publish_stop,
-        record=lambda slot, result: bench.on_exchange(slot, result),
+        record=bench.record,
     )  # fmt: skip
     return bench

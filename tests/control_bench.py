@@ -9,10 +9,13 @@ from contextlib import asynccontextmanager
 import trio
 from attrs import define, field
 from bus_fakes import MS, SAFETY, Bench, MockTimer, make_bench
+from core_fixtures import fresh_registry
+from module_bench import attach_discovery
 
 from oht50d.app.rooms import SnapshotShelf
 from oht50d.clock import now_ns
 from oht50d.core.history import PurgeReport
+from oht50d.core.module_registry import ModuleRegistry
 from oht50d.core.robot_state import RobotState, Simulation
 from oht50d.core.safety_config import BrakeWiring, SafetyConfig
 from oht50d.core.safety_kernel import SafetyKernel
@@ -127,11 +130,20 @@ class Control:
         self.bench.modules[SAFETY].image[register] = word
 
 
-def make_control(*, is_lidar_simulated: bool = True) -> Control:
-    """Built inside a Trio test."""
+def make_control(
+    *,
+    is_lidar_simulated: bool = True,
+    travel: str = "travel_motor",
+    registry: ModuleRegistry | None = None,
+    is_searching: bool = False,
+) -> Control:
+    """Built inside a Trio test; `is_searching` adds the search for modules that nobody has bound."""
     config = SafetyConfig(brake_wiring=BrakeWiring.ENERGISE_TO_RELEASE)
-    bench = make_bench(config=config)
-    state = RobotState(bench.schedule, bench.actuators, Simulation(True, is_lidar_simulated), config.zones.sector_count)
+    bench = make_bench(travel=travel, config=config)
+    state = RobotState(
+        bench.schedule, bench.actuators, Simulation(True, is_lidar_simulated), config.zones.sector_count,
+        registry or fresh_registry(bench.maps), attach_discovery(bench) if is_searching else None,
+    )  # fmt: skip
     kernel = SafetyKernel(config, BOOT_ID, now_ns())
     snapshots, store = SnapshotShelf(), Store()
     maker = SnapshotMaker(Identity("OHT-50-001", True, False), config, utc_now)
@@ -160,9 +172,11 @@ def utc_now() -> str:
 
 
 @asynccontextmanager
-async def running_control(*, is_lidar_simulated: bool = True) -> AsyncIterator[Control]:
+async def running_control(
+    control: Control | None = None, *, is_lidar_simulated: bool = True, is_settled: bool = True
+) -> AsyncIterator[Control]:
     """All tasks of the ring on a robot that has just been switched on."""
-    control = make_control(is_lidar_simulated=is_lidar_simulated)
+    control = control or make_control(is_lidar_simulated=is_lidar_simulated)
     async with trio.open_nursery() as nursery:
         control.guardian.step(0)
         await nursery.start(control.recorder.run)
@@ -171,6 +185,7 @@ async def running_control(*, is_lidar_simulated: bool = True) -> AsyncIterator[C
         await nursery.start(control.commander.run)
         await nursery.start(control.bench.bus.run)
         nursery.start_soon(control.turn_lidar)
-        await control.bench.settle()
+        if is_settled:
+            await control.bench.settle()
         yield control
         nursery.cancel_scope.cancel()

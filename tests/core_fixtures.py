@@ -12,6 +12,7 @@ from attrs import evolve
 from oht50d.codec.registers import load_module_map
 from oht50d.core.actuators import Actuators, find_actuators
 from oht50d.core.inputs import DriveFeedback, ModuleInput, SafetyInputs
+from oht50d.core.module_registry import ModuleRegistry
 from oht50d.core.role_table import RoleReading
 from oht50d.core.safety_config import BrakeWiring, SafetyConfig
 from oht50d.core.safety_kernel import SafetyKernel
@@ -28,6 +29,7 @@ from oht50d.model.bus import (
     WriteReply,
 )
 from oht50d.model.lidar import LidarLinkState, LidarPoint, LidarStatus, SectorReport
+from oht50d.model.modules import ModuleTrust, StoredModules, Trust
 from oht50d.model.motion import (
     Cause,
     CauseCode,
@@ -51,12 +53,13 @@ START_NS = 1000 * S
 
 POWER, SAFETY, TRAVEL, DOCK = 2, 3, 4, 5
 BRAKE = 0x31
-TIMES = WireTimes(safety_ns=25 * MS, other_ns=50 * MS, probe_ns=25 * MS, max_late_ns=1000 * MS)
+TIMES = WireTimes(safety_ns=25 * MS, other_ns=50 * MS, probe_ns=25 * MS)
 CONFIG = SafetyConfig(brake_wiring=BrakeWiring.ENERGISE_TO_RELEASE)
 FORWARD = MotionDemand(Direction.FORWARD, 0.04)
 REVERSE = MotionDemand(Direction.REVERSE, 0.04)
 SECTORS = CONFIG.zones.sector_count
 TURN_NS = 100 * MS
+KNOWN = ModuleTrust(Trust.ACCEPTED)
 
 
 def field(name: str, setting: Any = None) -> dict[str, Any]:
@@ -77,6 +80,11 @@ def shipped_maps(travel: str = "travel_motor") -> tuple[ModuleMap, ...]:
 
 def shipped_actuators(travel: str = "travel_motor", *, released_word: int | None = 1) -> Actuators:
     return find_actuators(shipped_maps(travel), released_word=released_word)
+
+
+def fresh_registry(maps: tuple[ModuleMap, ...], stored: StoredModules | None = None) -> ModuleRegistry:
+    """A registry that has seen nobody yet."""
+    return ModuleRegistry([(f"{module.kind.value}.toml", module) for module in maps], stored or StoredModules())
 
 
 def permit(now_ns: int = START_NS, **changes: Any) -> Permit:
@@ -114,7 +122,7 @@ def good_inputs(now_ns: int, **changes: Any) -> SafetyInputs:
     """Everything fresh, closed, at rest and simulated; `changes` replace fields."""
     good = SafetyInputs(
         wire=WireStatus(True, "tty", "", "", True, START_NS - 10 * S, 100, 0, 1, now_ns),
-        modules={kind: ModuleInput(True, True, now_ns - 3 * MS, "") for kind in ModuleKind},
+        modules={kind: ModuleInput(True, True, now_ns - 3 * MS, "", trust=KNOWN) for kind in ModuleKind},
         chain=reading(0, now_ns),
         safety_status=reading(0, now_ns),
         safety_error=reading(0, now_ns),

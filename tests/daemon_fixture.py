@@ -38,19 +38,23 @@ USER = "tester"
 PASSWORD = "correct horse battery staple"  # an account of a temporary directory
 
 
-async def until(condition: Callable[[], Awaitable[Any]], what: str, limit_s: float = LIMIT_S) -> Any:
+async def until(
+    condition: Callable[[], Awaitable[Any]], what: str, limit_s: float = LIMIT_S, *, poll_s: float = 0.02
+) -> Any:
     """Poll `condition` until it returns something true; AssertionError names what was waited for."""
     ends = time.monotonic() + limit_s
     while time.monotonic() < ends:
         found = await condition()
         if found:
             return found
-        await trio.sleep(0.02)
+        await trio.sleep(poll_s)
     raise AssertionError(f"not within {limit_s} s: {what}")
 
 
-def config_text(robot: SimulatedRobot, state_dir: Path, *, maps: str = "travel_motor.toml", extra: str = "") -> str:
-    """A site's configuration: the same daemon, pointed at ttys."""
+def config_text(
+    robot: SimulatedRobot, state_dir: Path, *, maps: str = "travel_motor.toml", bus: str = "", extra: str = ""
+) -> str:
+    """A site's configuration: the same daemon, pointed at ttys; `bus` are lines of that table."""
     return f"""
 schema_version = 1
 environment = "development"
@@ -60,6 +64,7 @@ runtime_dir = "{state_dir}/run"
 [bus]
 is_simulated = true
 maps = ["power.toml", "safety.toml", "{maps}", "dock.toml"]
+{bus}
 [bus.serial]
 port = "{robot.bus_path}"
 lock_dir = "{state_dir}"
@@ -88,13 +93,13 @@ class Daemon:
 
     @classmethod
     async def start(
-        cls, directory: Path, robot: SimulatedRobot, *, maps: str = "travel_motor.toml", extra: str = "",
-        environ: dict[str, str] | None = None, is_waited: bool = True,
+        cls, directory: Path, robot: SimulatedRobot, *, maps: str = "travel_motor.toml", bus: str = "",
+        extra: str = "", environ: dict[str, str] | None = None, is_waited: bool = True,
     ) -> "Daemon":  # fmt: skip
         """Start it in `directory` (its state survives there) and wait until it serves."""
         directory.mkdir(parents=True, exist_ok=True)
         config = directory / "oht50d.toml"
-        config.write_text(config_text(robot, directory, maps=maps, extra=extra))
+        config.write_text(config_text(robot, directory, maps=maps, bus=bus, extra=extra))
         await _make_user(directory / "state")
         log = directory / f"daemon-{time.monotonic_ns()}.log"
         with log.open("wb") as output:

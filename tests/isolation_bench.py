@@ -71,7 +71,9 @@ class Figures:
             (
                 (result.ended_ns + SILENCE_NS - result.sent_ns) / MS
                 for slot, result in self.exchanges
-                if slot.request.unit in self.dead and slot.purpose is Purpose.IDENTIFY
+                if slot.request.unit in self.dead
+                and slot.purpose in (Purpose.IDENTIFY, Purpose.FENCE)
+                and result.sent_ns > self.began_ns + S
             ),
             default=0.0,
         )

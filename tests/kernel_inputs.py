@@ -5,6 +5,7 @@ from typing import Any
 
 from attrs import evolve
 from core_fixtures import (
+    KNOWN,
     MS,
     drive,
     good_inputs,
@@ -17,7 +18,7 @@ from oht50d.model.registers import ModuleKind
 
 def lost(kind: ModuleKind, silence_ms: int) -> Callable[[int], Any]:
     def modules(now_ns: int) -> Any:
-        quiet = ModuleInput(True, True, now_ns - silence_ms * MS, "does not answer")
+        quiet = ModuleInput(True, True, now_ns - silence_ms * MS, "does not answer", trust=KNOWN)
         return {**good_inputs(now_ns).modules, kind: quiet}
 
     return modules

@@ -22,9 +22,9 @@ _WORD = struct.Struct("i")
 
 @define(slots=False)
 class FakeUart:
-    """`ioctl` is what the port is opened with; `master` is the other end of the pseudo-terminal beneath."""
+    """`ioctl` is what the port is opened with; `master` is the other end of the pseudo-terminal, if it is ours."""
 
-    master: int
+    master: int | None
     has_rts: bool = True
     has_rs485: bool = True
     has_line_status: bool = True
@@ -70,7 +70,7 @@ class FakeUart:
         assert request in (termios.TIOCMBIS, termios.TIOCMBIC)
         assert _WORD.unpack(argument) == (termios.TIOCM_RTS,)
         self.is_rts_set = request == termios.TIOCMBIS
-        has_bytes = bool(select.select([self.master], [], [], 0)[0])
+        has_bytes = self.master is not None and bool(select.select([self.master], [], [], 0)[0])
         self.rts_log.append((perf_counter_ns(), self.is_rts_set, has_bytes))
         return argument
 

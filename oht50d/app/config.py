@@ -289,6 +289,8 @@ def _refuse_simulated_production(config: Config, settings: SettingsTree, environ
 def _warnings(config: Config, environ: Mapping[str, str]) -> Iterable[str]:
     if config.bus.is_simulated != config.lidar.is_simulated:
         yield "bus and lidar must both be real or both simulated: as it is, every motion will be refused"
+    if config.bus.listen_only:
+        yield "bus.listen_only: the bus is heard and nothing is sent, not even a stop; every motion will be refused"
     zones = config.safety.zones
     ahead = frozenset().union(*(zones.sectors_ahead(direction) for direction in Direction))
     if ahead & set(zones.open_sectors):

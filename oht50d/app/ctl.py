@@ -10,16 +10,25 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
+from oht50d.app.ctl_bus import add_bus_commands, run_bus, seconds
 from oht50d.app.ctl_link import DEFAULT_SOCKET, LinkProblem, ask
+from oht50d.app.ctl_modules import add_modules_commands, run_modules
+from oht50d.app.ctl_reg import add_reg_commands, run_reg
 from oht50d.app.ctl_text import TEXTS
 from oht50d.app.exit_codes import ExitCode
+from oht50d.app.trace_pager import Ask
 
 Tree = Mapping[str, object]
 
 MAX_EVENTS = 500
 _STALE_S = 2.0
+_TALKS: Mapping[str, Callable[[argparse.Namespace, Ask, TextIO], int]] = {
+    "bus": run_bus,
+    "modules": run_modules,
+    "reg": run_reg,
+}
 _CONFIRMED = frozenset({"acknowledged", "verified"})
 
 
@@ -32,6 +41,8 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, ask, print; returns the exit code."""
     arguments = _parser().parse_args(argv)
+    if arguments.command in _TALKS:
+        return _talk(arguments)
     try:
         request = _request(arguments)
     except ValueError as problem:
@@ -46,8 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         reply = ask(arguments.socket, request)
     except LinkProblem as problem:
-        print(f"oht50ctl: {problem}", file=sys.stderr)
-        return problem.exit_code
+        return _unanswered(problem)
     if reply.get("ok") is not True:
         return _refused(reply, as_json=arguments.json)
     found = reply.get("data")
@@ -55,6 +65,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = json.dumps(tree, indent=2) if arguments.json else TEXTS[str(request["op"])](tree)
     print(text)
     return _verdict(str(request["op"]), tree)
+
+
+class _Refused(Exception):
+    """The daemon says no; `reply` says why."""
+
+    def __init__(self, reply: Tree) -> None:
+        self.reply = reply
+        super().__init__()
+
+
+def _talk(arguments: argparse.Namespace) -> int:
+    """A command that may ask more than once."""
+
+    def ask_daemon(request: dict[str, object]) -> Tree:
+        reply = ask(arguments.socket, request)
+        found = reply.get("data")
+        if reply.get("ok") is not True or not isinstance(found, dict):
+            raise _Refused(reply)
+        return found
+
+    try:
+        return _TALKS[arguments.command](arguments, ask_daemon, sys.stdout)
+    except LinkProblem as problem:
+        return _unanswered(problem)
+    except _Refused as refusal:
+        return _refused(refusal.reply, as_json=arguments.json)
+    except BrokenPipeError:  # `| head` has seen enough; Python would complain again when it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except OSError as problem:
+        print(f"oht50ctl: {problem}", file=sys.stderr)
+        return ExitCode.FAILURE
+
+
+def _unanswered(problem: LinkProblem) -> int:
+    print(f"oht50ctl: {problem}", file=sys.stderr)
+    return problem.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,9 +115,11 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("stop", help="STOP the robot now: no login, no question")
     events = commands.add_parser("events", help="the newest events")
     events.add_argument("-n", "--number", type=_whole(1, MAX_EVENTS), default=20, help=f"how many (1 to {MAX_EVENTS})")
-    commands.add_parser("modules", help="every module with its age and counters")
+    add_modules_commands(commands.add_parser("modules", help="every module; scan for more, accept one"), _whole)
     registers = commands.add_parser("registers", help="every register of one module")
     registers.add_argument("address", type=_whole(1, 247), help="bus address, such as 0x02 or 2 (1 to 247)")
+    add_bus_commands(commands.add_parser("bus", help="what the bus is doing: numbers, every frame"), _whole)
+    add_reg_commands(commands.add_parser("reg", help="registers by name: list, get, set, watch"), seconds)
     _add_user_commands(commands.add_parser("user", help="accounts (root only)"))
     return parser
 

@@ -1,36 +1,11 @@
 """How `oht50ctl` shows an answer: aligned columns, every value with unit and age, unknown as `unknown` (pure)."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-Tree = Mapping[str, object]
-
-UNKNOWN = "unknown"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Left-aligned columns, two blanks apart."""
-    lines = [list(header), *([*row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
-
-
-def told(cell: object, unit: object = "") -> str:
-    """A value with its unit, or `unknown`."""
-    if cell is None:
-        return UNKNOWN
-    if isinstance(cell, bool):
-        return "yes" if cell else "no"
-    number = f"{cell:g}" if isinstance(cell, float) else str(cell)
-    return f"{number} {unit}" if unit else number
-
-
-def aged(age_s: object) -> str:
-    """How long ago, or `never`."""
-    if not isinstance(age_s, int | float):
-        return "never"
-    return f"{age_s * 1000:.0f} ms ago" if age_s < 1 else f"{age_s:.1f} s ago"
+from oht50d.app.ctl_tables import UNKNOWN, Tree, aged, table, told
+from oht50d.app.ctl_tables import hexadecimal as _hex
+from oht50d.app.ctl_tables import tree_of as _tree
+from oht50d.app.ctl_tables import trees_of as _trees
 
 
 def status_text(tree: Tree) -> str:
@@ -55,7 +30,7 @@ def status_text(tree: Tree) -> str:
         ("held by", str(tree.get("holder") or "nobody")),
         ("position", told(tree.get("position_mm"), "mm")),
         ("velocity", f"{told(tree.get('velocity_mm_s'), 'mm/s')}, limit {told(tree.get('speed_limit_mm_s'), 'mm/s')}"),
-        ("bus", _link(wire, "open" if wire.get("is_open") else "CLOSED", f"on {wire.get('port')}")),
+        ("bus", _link(wire, _bus_state(wire), f"on {_place(wire)}")),
         ("LiDAR", _link(lidar, str(lidar.get("state")), "")),
         ("battery", battery),
         ("modules", f"{online} of {len(modules)} online"),
@@ -64,6 +39,12 @@ def status_text(tree: Tree) -> str:
     hints = tree.get("hints")
     lines += [("hint", str(hint)) for hint in (hints if isinstance(hints, list) else ())]
     return "\n".join(f"{name:<10} {text}" for name, text in lines)
+
+
+def _place(wire: Tree) -> str:
+    """The configured name of the bus, and what it stands for where that is something else."""
+    port, found = wire.get("port"), wire.get("device")
+    return str(port) if found in (None, port) else f"{port} ({found})"
 
 
 def stop_text(tree: Tree) -> str:
@@ -90,26 +71,6 @@ def events_text(tree: Tree) -> str:
         for event in _trees(tree, "events")
     ]
     return table(("SEQ", "UTC", "SEVERITY", "KIND", "ACTOR", "MESSAGE"), rows)
-
-
-def modules_text(tree: Tree) -> str:
-    """The answer to `modules`."""
-    rows = [
-        [
-            _hex(module.get("address"), 2),
-            str(module.get("title")),
-            "online" if module.get("is_online") else "OFFLINE",
-            aged(module.get("age_s")),
-            told(module.get("requests")),
-            told(module.get("timeouts")),
-            told(module.get("exceptions")),
-            told(module.get("serial")),
-            str(module.get("problem") or ""),
-        ]
-        for module in _trees(tree, "modules")
-    ]
-    header = ("ADDRESS", "MODULE", "STATE", "LAST HEARD", "REQUESTS", "TIMEOUTS", "EXCEPTIONS", "SERIAL", "PROBLEM")
-    return table(header, rows)
 
 
 def registers_text(tree: Tree) -> str:
@@ -147,21 +108,10 @@ TEXTS: Mapping[str, Callable[[Tree], str]] = {
     "status": status_text,
     "stop": stop_text,
     "events": events_text,
-    "modules": modules_text,
     "registers": registers_text,
     "user_list": user_list_text,
     "user_add": user_add_text,
 }
-
-
-def _tree(tree: Tree, key: str) -> Tree:
-    found = tree.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _trees(tree: Tree, key: str) -> list[Tree]:
-    found = tree.get(key)
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _because(causes: Sequence[Tree]) -> str:
@@ -186,6 +136,13 @@ def _link(link: Tree, state: str, place: str) -> str:
     return words + (" SIMULATED" if link.get("is_simulated") else "")
 
 
+def _bus_state(wire: Tree) -> str:
+    if wire.get("is_listening"):
+        return "LISTEN-ONLY, nothing is sent,"
+    closed = "CLOSED (listen-only)" if wire.get("is_listen_only") else "CLOSED"
+    return "open" if wire.get("is_open") else closed
+
+
 def _stop(found: object) -> str:
     if not isinstance(found, dict):
         return "none since start"
@@ -194,7 +151,3 @@ def _stop(found: object) -> str:
         for name in ("first_frame", "output_zero", "standstill")
     )
     return f"{found.get('kind')} {found.get('phase')} after {', '.join(map(str, found.get('causes') or ()))}: {times}"
-
-
-def _hex(number: object, digits: int) -> str:
-    return f"0x{number:0{digits}X}" if isinstance(number, int) else UNKNOWN

@@ -43,7 +43,11 @@ class HealthDesk:
         wire = self._rooms.bus.status
         if wire.adopted_sequence != self._adopted[0]:
             self._adopted = (wire.adopted_sequence, at_ns)
-        if wire.is_open and lateness_ns < LATE_STEP_NS and at_ns - self._adopted[1] < ADOPTION_LIMIT_NS:
+        if (
+            (wire.is_open or wire.is_listening)
+            and lateness_ns < LATE_STEP_NS
+            and at_ns - self._adopted[1] < ADOPTION_LIMIT_NS
+        ):
             self._pet(at_ns)
 
     def note_reopening(self, problem: BaseException | None) -> None:
@@ -105,11 +109,13 @@ class HealthDesk:
         snapshot = self._rooms.snapshots.current()
         wire, lidar = self._rooms.bus.status, snapshot.lidar
         problem = self._rooms.recorder.problem
-        absent = [m for m in snapshot.modules if m.is_mandatory and not m.is_online]
+        # A bus that is only listened to is healthy: nobody asks its modules.
+        is_asked = not wire.is_listening
+        absent = [m for m in snapshot.modules if m.is_mandatory and not m.is_online and is_asked]
         names = "; ".join(map(_module_words, absent)) if wire.is_open else "the bus is closed"
         is_scanning = lidar.state is LidarLinkState.SCANNING
         checks = {
-            "bus": HealthCheck(wire.is_open, wire.cause, wire.remedy),
+            "bus": HealthCheck(wire.is_open or wire.is_listening, wire.cause, wire.remedy),
             "modules": HealthCheck(True) if not absent else HealthCheck(False, names),
             "lidar": HealthCheck(is_scanning, lidar.cause or lidar.state.value, lidar.remedy)
             if not is_scanning

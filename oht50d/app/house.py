@@ -20,6 +20,8 @@ from oht50d.app.early_simulator import EarlySimulator
 from oht50d.app.exit_codes import ExitCode
 from oht50d.app.health import HealthDesk
 from oht50d.app.last_gasp import start_last_gasp
+from oht50d.app.listening import mark_listening
+from oht50d.app.local_room import build_local_desk
 from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import shipped_config_dir
 from oht50d.app.preparation import listen
@@ -39,15 +41,13 @@ from oht50d.app.simulation_pace import SimulationPace
 from oht50d.app.supervisor import RestartPolicy, Supervised
 from oht50d.clock import now_ns
 from oht50d.drivers.http_listener import open_listener
-from oht50d.drivers.local_socket import LocalSocketConfig, group_id, serve_local
+from oht50d.drivers.local_socket import LocalSocketConfig, serve_local
 from oht50d.drivers.spool import Spool, open_spool
 from oht50d.drivers.systemd import Notifier
-from oht50d.drivers.wall_clock import utc_now
 from oht50d.metrics import Metrics
 from oht50d.model.accounts import Account, Role
 from oht50d.model.errors import LinkError, StoreError
 from oht50d.model.motion import Cause, CauseCode, StopKind, StopPhase
-from oht50d.services.local_desk import LocalDesk
 from oht50d.web.web_ports import HealthView, WebPorts
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ class House:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> int:
         """Everything from the spool to the page; raises ConfigError, StoreError or LinkError when it cannot start."""
         boot_id = new_boot_id()
+        mark_listening(self.config.robot.runtime_dir, is_listening=self.config.bus.listen_only)
         spool = await self._open_memory(boot_id)
         try:
             self.rooms = build_rooms(self.config, spool, self.metrics, boot_id, users_file=self._users_file)
@@ -219,6 +220,7 @@ class House:
         async with trio.open_nursery() as outer:
             self._health = HealthDesk(rooms, self._notifier, self._pace)
             self.metrics.watch(rooms.snapshots.current, now_ns)
+            self.metrics.watch_bus(rooms.sight, now_ns)
             rooms.guardian.on_step = self._health.note_step
             rooms.guardian.on_gap = _drain(rooms)
             await self._is_web_loaded.wait()
@@ -241,10 +243,7 @@ class House:
         assert app is not None
         assert listener is not None
         assert health is not None
-        desk = LocalDesk(
-            snapshots=rooms.snapshots, commander=rooms.commander, history=rooms.spool, accounts=rooms.accounts,
-            records=rooms.recorder, technicians_gid=group_id("oht50-tech"), utc_now=utc_now, hints=health.hints,
-        )  # fmt: skip
+        desk = build_local_desk(rooms, health.hints)
         local = LocalSocketConfig(path=str(self.config.robot.runtime_dir / "control.sock"))
 
         from oht50d.app.web_server import serve_web
@@ -255,7 +254,8 @@ class House:
         async def local_socket() -> None:
             await serve_local(local, desk)
 
-        tasks = [("web server", web), ("local socket", local_socket), *self._metrics_tasks()]
+        keeper = rooms.modules.keeper.run
+        tasks = [("web server", web), ("local socket", local_socket), ("modules", keeper), *self._metrics_tasks()]
         return tasks if self._pace is None else [*tasks, ("simulation pace", self._pace.run)]
 
     def _metrics_tasks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
@@ -284,7 +284,8 @@ class House:
         phase = "none" if report is None or not was_open else report.phase.value
         if was_open and (report is None or report.phase is not StopPhase.STANDSTILL):
             self._exit_code = self._exit_code or ExitCode.IO
-        words = phase if was_open else "no port was ever open, nothing was sent"
+        nothing = "listen-only" if self.config.bus.listen_only else "no port was ever open"
+        words = phase if was_open else f"{nothing}, nothing was sent"
         _log.warning("last stop: %s", words, extra={"event": "stop.last", "phase": phase})
         self._control_scope.cancel()
         wire_scope.cancel()

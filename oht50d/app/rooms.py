@@ -7,8 +7,10 @@ from functools import partial
 
 from attrs import evolve, frozen
 
+from oht50d.app.bus_room import build_sight
 from oht50d.app.config import Config
 from oht50d.app.config_sources import read_text
+from oht50d.app.module_rooms import ModuleRooms, build_module_rooms
 from oht50d.app.no_memory import NoMemory
 from oht50d.app.paths import find_config_file
 from oht50d.app.preparation import signing_key
@@ -16,9 +18,11 @@ from oht50d.clock import now_ns
 from oht50d.codec.registers import load_module_map
 from oht50d.core.actuators import Actuators, find_actuators
 from oht50d.core.admission import Load, admit
+from oht50d.core.bus_sight import Sight
 from oht50d.core.drive_line import refresh_ns
 from oht50d.core.exchange_times import LineSpeed
 from oht50d.core.map_set import check_map_set
+from oht50d.core.motion_gate import MotionGate
 from oht50d.core.poll_plan import PollPlan
 from oht50d.core.reaction import BEGIN_LIMIT_NS, ReactionModel
 from oht50d.core.robot_state import RobotState, Simulation
@@ -75,7 +79,6 @@ def wire_times(config: BusConfig) -> WireTimes:
         safety_ns=config.safety_timeout.ns,
         other_ns=config.reply_timeout.ns,
         probe_ns=config.probe_timeout.ns,
-        max_late_ns=config.max_late.ns,
         has_numbered_replies=has_numbered_replies(config),
         turnaround_ns=config.assumed_turnaround.ns,
         speed=LineSpeed(line_times(config).character_ns, line_times(config).silence_ns),
@@ -159,10 +162,13 @@ class Rooms:
     scans: ScanShelf
     journal: Journal
     recorder: Recorder
+    modules: ModuleRooms
     spool: Spool | NoMemory
     accounts: UserStore
     one_time: OneTimeSignIn
     metrics: Metrics
+    sight: Sight
+    gate: MotionGate
 
     def web_ports(self, health: Callable[[], HealthView]) -> WebPorts:
         """The web's share; reads or makes the signing key. Raises ConfigError."""
@@ -199,17 +205,23 @@ def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_
     snapshots, scans = SnapshotShelf(), ScanShelf()
     simulation = Simulation(config.bus.is_simulated, config.lidar.is_simulated)
     predicted_ms = reaction_model(config, maps, actuators).after_detection().total_ms
-    schedule = WireSchedule(maps, actuators, config.safety, wire_times(config.bus), predicted_ms)
-    state = RobotState(schedule, actuators, simulation, config.safety.zones.sector_count)
+    times = wire_times(config.bus)
+    schedule = WireSchedule(maps, actuators, config.safety, times, predicted_ms)
+    modules = build_module_rooms(config, maps, schedule, times)
+    state = RobotState(
+        schedule, actuators, simulation, config.safety.zones.sector_count, modules.registry, modules.discovery
+    )  # fmt: skip
     kernel = SafetyKernel(config.safety, boot_id, now_ns(), "" if spool.was_clean else UNCLEAN_END)
     has_timeout = actuators.timeout_register is not None
     identity = Identity(config.robot.robot_id, config.is_simulated, has_timeout)
     maker = SnapshotMaker(identity, config.safety, utc_now)
     bus_timer, step_timer = timers = PreciseTimer(), PreciseTimer()
     late = _LateGuardian()
+    sight = build_sight(config.bus, schedule, wire_times(config.bus), maps)
     bus = FieldBus(
         config.bus, schedule, bus_timer, opener_of(config.bus, open_serial_port),
         publish=late.accept_block, publish_stop=late.accept_stop,
+        observe=sight.trace.add, record=sight.stats.record,
     )  # fmt: skip
     guardian = late.guardian = Guardian(config.safety, kernel, state, bus, step_timer, snapshots.publish, maker.make)
     journal = Journal()
@@ -219,8 +231,9 @@ def build_rooms(config: Config, spool: Spool | NoMemory, metrics: Metrics, boot_
     return Rooms(
         config=config, boot_id=boot_id, maps=maps, kernel=kernel, state=state, bus=bus, timers=timers,
         lidar=_build_lidar(config, guardian, scans), guardian=guardian, commander=commander, snapshots=snapshots,
-        scans=scans, journal=journal, recorder=recorder, spool=spool,
+        scans=scans, journal=journal, recorder=recorder, modules=modules, spool=spool,
         accounts=UserStore(config.robot.state_dir / users_file), one_time=OneTimeSignIn(now_ns), metrics=metrics,
+        sight=sight, gate=schedule.gate,
     )  # fmt: skip
 
 

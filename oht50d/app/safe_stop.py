@@ -8,6 +8,7 @@ import time
 
 from oht50d.app.config import Config
 from oht50d.app.exit_codes import ExitCode
+from oht50d.app.listening import has_listened
 from oht50d.app.rooms import load_maps, released_word
 from oht50d.codec.framing import Framing
 from oht50d.core.actuators import find_actuators
@@ -24,7 +25,10 @@ QUIET_S = 0.002
 
 
 def main(config: Config) -> int:
-    """S0 to every drive and the brake; 0 only if every frame was answered."""
+    """S0 to every drive and the brake; 0 only if every frame was answered, or if the run only listened."""
+    if config.bus.listen_only and has_listened(config.robot.runtime_dir):
+        print("oht50d safe-stop: that run only listened to the bus, nothing is sent")
+        return ExitCode.OK
     maps = load_maps(config.bus)
     actuators = find_actuators(maps, released_word=released_word(config.safety.brake_wiring))
     frames: list[BusRequest] = [d.output(enable=False, setpoint=0, linear_input=0) for d in actuators.drives]

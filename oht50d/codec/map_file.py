@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from oht50d.codec.strict_table import Table, nearest
 from oht50d.model.registers import Access, DataType, ModuleKind, ModuleMap, PollClass, RegisterPair, RegisterSpec
 from oht50d.model.roles import find_role, role_words
+from oht50d.model.units import Duration
 
 RAW_LIMITS: Mapping[DataType, tuple[int, int]] = {
     DataType.UINT8: (0, 0xFF),
@@ -21,8 +22,9 @@ NEVER_POLLED = "never"
 _MAP_KEYS = ("kind", "title", "tag", "type_code", "address", "mandatory", "actuator", "registers", "pair")
 _REGISTER_KEYS = (
     *("address", "name", "type", "scale", "unit", "access", "role", "min", "max", "default", "poll"),
-    *("safety_critical", "motion", "choices", "description"),
+    *("safety_critical", "motion", "choices", "stuck_after", "description"),
 )
+_LEAST_STUCK, _MOST_STUCK = Duration.parse("1s"), Duration.parse("1h")
 _NAME = "[a-z][a-z0-9_]*"
 _DRIVE_ROLE = re.compile(r"(drive\.\d)\..+")
 _STOP_WORDS = "drive.N.enable and drive.N.setpoint, or brake.release"
@@ -85,7 +87,24 @@ def _register(row: Table) -> RegisterSpec:
         is_safety_critical=row.flag("safety_critical", default=False),
         is_motion=_is_motion(row, access, role),
         choices=_choices(row, unit, RAW_LIMITS[data_type]),
+        stuck_after_ns=_stuck_after_ns(row),
     )
+
+
+def _stuck_after_ns(row: Table) -> int | None:
+    if "stuck_after" not in row.entries:
+        return None
+    if row.entries.get("poll", NEVER_POLLED) == NEVER_POLLED:
+        row.fail("stuck_after", "a register that is not polled", expected="a poll class", found=row.entries.get("poll"))
+    expected = f'a duration from {_LEAST_STUCK} to {_MOST_STUCK}, such as "5s"'
+    found = row.text_of("stuck_after", r"\S+", expected)
+    try:
+        span = Duration.parse(found)
+    except ValueError:
+        row.fail("stuck_after", "not a duration", expected=expected, found=found)
+    if not _LEAST_STUCK <= span <= _MOST_STUCK:
+        row.fail("stuck_after", "out of range", expected=expected, found=found)
+    return span.ns
 
 
 def _raw_limits(row: Table, data_type: DataType) -> tuple[int | None, int | None, int | None]:

@@ -1,7 +1,7 @@
 """Modbus RTU framing, sans I/O: requests to bytes and bytes to replies (master half), and the device half.
 
 The same frames are used in a TCP stream (RTU over TCP). `RtuFraming` and `ModbusServer` each own one bounded receive
-buffer; nothing else here has state, but for a bounded memory of frames that read function 3.
+buffer; nothing else here has state, but for a bounded memory of the frames of functions 3, 6 and 16.
 Source: MODBUS over Serial Line Specification and Implementation Guide V1.02, sections 2.5.1 (frame of at most 256
 bytes, address first, CRC last and low byte first) and 2.5.1.1 (silence of 3.5 characters, fixed at 1.75 ms above 19200
 baud; a character has 11 bits there). A reply's length follows from the request or from the reply itself, so framing
@@ -11,10 +11,12 @@ needs no time.
 from functools import lru_cache
 from struct import Struct
 
+from attrs import frozen
+
 from oht50d.codec import modbus_pdu as pdu
 from oht50d.codec.modbus_crc import crc16
 from oht50d.codec.modbus_pdu import MalformedFrame, ReplyMismatch, ServerFrame
-from oht50d.model.bus import BusReply, BusRequest, ReadRegisters, ReadReply
+from oht50d.model.bus import BusReply, BusRequest, ReadRegisters, ReadReply, WriteRegister, WriteRegisters, WriteReply
 from oht50d.model.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = [
@@ -60,8 +62,8 @@ def encode_request(request: BusRequest) -> bytes:
     """The whole frame of a request, CRC included. Raises LocalProtocolError if the protocol does not allow it."""
     if type(request) is ReadRegisters:
         return _read_frame(request.unit, request.address, request.count)
-    pdu.require_unit(request, pdu.SERIAL_UNITS)
-    return _framed(request.unit, pdu.encode_request_pdu(request))
+    write = _known_write(request)
+    return _request_frame(request) if write is None else write.frame
 
 
 def encode_reply(reply: BusReply) -> bytes:
@@ -74,15 +76,53 @@ def reply_length(request: BusRequest) -> int:
     """Bytes of the normal reply's frame, the most it can have where the device chooses; 0 for a broadcast."""
     if type(request) is ReadRegisters:
         return _READ_OVERHEAD_BYTES + 2 * request.count
-    return 0 if request.unit == pdu.BROADCAST_UNIT else _FRAMING_BYTES + pdu.reply_pdu_length(request)
+    if request.unit == pdu.BROADCAST_UNIT:
+        return 0
+    return _FRAMING_BYTES + pdu.reply_pdu_length(request)
+
+
+# A plan reads the same blocks and writes the same words again and again. Beyond the bound the frame that was used
+# longest ago is forgotten; what the protocol does not allow is never remembered.
 
 
 @lru_cache(maxsize=REMEMBERED_FRAMES)
 def _read_frame(unit: int, address: int, count: int) -> bytes:
-    """A plan reads the same blocks again and again; beyond the bound the frame used longest ago is forgotten."""
-    request = ReadRegisters(unit, address, count)
+    return _request_frame(ReadRegisters(unit, address, count))
+
+
+@frozen
+class _KnownWrite:
+    """A register write: its frame, and the only reply that it can have but an exception."""
+
+    frame: bytes
+    echo: bytes
+    reply: WriteReply
+
+
+def _known_write(request: BusRequest) -> _KnownWrite | None:
+    if type(request) is WriteRegister:
+        return _write_one(request.unit, request.address, request.word)
+    if type(request) is WriteRegisters:
+        return _write_many(request.unit, request.address, request.words)
+    return None
+
+
+@lru_cache(maxsize=REMEMBERED_FRAMES)
+def _write_one(unit: int, address: int, word: int) -> _KnownWrite:
+    frame = _request_frame(WriteRegister(unit, address, word))
+    return _KnownWrite(frame, frame, WriteReply(unit, address, 1, word))
+
+
+@lru_cache(maxsize=REMEMBERED_FRAMES)
+def _write_many(unit: int, address: int, words: tuple[int, ...]) -> _KnownWrite:
+    reply = WriteReply(unit, address, len(words), None)
+    frame = _request_frame(WriteRegisters(unit, address, words))
+    return _KnownWrite(frame, _framed(unit, pdu.encode_reply_pdu(reply)), reply)
+
+
+def _request_frame(request: BusRequest) -> bytes:
     pdu.require_unit(request, pdu.SERIAL_UNITS)
-    return _framed(unit, pdu.encode_request_pdu(request))
+    return _framed(request.unit, pdu.encode_request_pdu(request))
 
 
 def _framed(unit: int, body: bytes) -> bytes:
@@ -93,7 +133,7 @@ def _framed(unit: int, body: bytes) -> bytes:
 class RtuFraming:
     """The master's half: at most one outstanding request, at most one frame in the buffer."""
 
-    __slots__ = ("_buffer", "_length", "_request")
+    __slots__ = ("_buffer", "_length", "_request", "_write")
 
     is_numbered = False
     late_replies = 0
@@ -101,6 +141,7 @@ class RtuFraming:
     def __init__(self) -> None:
         self._buffer = b""
         self._request: BusRequest | None = None
+        self._write: _KnownWrite | None = None
         self._length = 0
 
     @staticmethod
@@ -116,10 +157,11 @@ class RtuFraming:
     def expect(self, request: BusRequest) -> None:
         """Wait for the reply to `request` from now on; what was outstanding or buffered is forgotten.
 
-        Raises LocalProtocolError for a broadcast: it has no reply.
+        Raises LocalProtocolError for a broadcast, which has no reply, and for what the protocol does not allow.
         """
         if request.unit == pdu.BROADCAST_UNIT:
             raise LocalProtocolError("a broadcast has no reply")
+        self._write = _known_write(request)
         self._buffer = b""
         self._request = request
         self._length = reply_length(request)
@@ -128,6 +170,7 @@ class RtuFraming:
         """Forget the outstanding request and every buffered byte."""
         self._buffer = b""
         self._request = None
+        self._write = None
 
     def receive_data(self, data: bytes) -> BusReply | None:
         """The reply once its last byte is in, None while bytes are missing; `data` may be split anywhere.
@@ -151,6 +194,10 @@ class RtuFraming:
             self._buffer = b""
             self._request = None
             return ReadReply(request.unit, pdu.WORD_STRUCTS[request.count].unpack_from(frame, 3))
+        write = self._write
+        if write is not None and frame == write.echo:
+            self.reset()
+            return write.reply
         return self._receive(request, frame) if data else None
 
     def _receive(self, request: BusRequest | None, frame: bytes) -> BusReply | None:

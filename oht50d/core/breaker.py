@@ -49,8 +49,8 @@ class Breaker:
         self.failures = self.openings = self.resume_ns = 0
 
     def succeed(self) -> None:
-        """The module has answered, if only with an exception."""
-        self.failures = self.openings = 0
+        """The module has answered, if only with an exception: it is not left alone any longer."""
+        self.failures = self.openings = self.resume_ns = 0
 
     def fail(self, now_ns: int, last_valid_ns: int | None) -> bool:
         """One exchange without a reply that can be used; True if the breaker is open after it."""

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from attrs import evolve
 
 from oht50d.core.failsafes import FAILSAFES, titles
+from oht50d.core.module_events import ModuleWatcher, event
 from oht50d.model.lidar import LidarLinkState
 from oht50d.model.motion import Cause, MachineState, StopPhase, StopReport
 from oht50d.model.records import EventRow, Severity
-from oht50d.model.snapshot import ModuleStatus, Snapshot
+from oht50d.model.snapshot import Snapshot
 
 _STATE_SEVERITY: Mapping[MachineState, Severity] = {
     MachineState.ESTOP: Severity.EMERGENCY,
@@ -42,12 +43,17 @@ class TransitionWatcher:
 
     def __init__(self) -> None:
         self._before: Snapshot | None = None
+        self._modules = ModuleWatcher()
         self._told_stops: dict[tuple[int, StopPhase], None] = {}
 
     def observe(self, now: Snapshot) -> tuple[EventRow, ...]:
         """The events between the last observed snapshot and `now`; the first one tells the start."""
         before, self._before = self._before, now
-        events = [_started(now)] if before is None else list(_differences(before, now))
+        if before is None:
+            events = [_started(now)]
+            self._modules.begin(now)
+        else:
+            events = [*_differences(before, now), *self._modules.observe(now)]
         events.extend(self._stops(now))
         return tuple(events)
 
@@ -62,10 +68,6 @@ class TransitionWatcher:
             yield _stop_event(now, report)
 
 
-def _event(now: Snapshot, kind: str, severity: Severity, message: str, **details: object) -> EventRow:
-    return EventRow(now.taken_utc, now.taken_ns, kind, severity, message, details=details)
-
-
 def _causes(causes: tuple[Cause, ...]) -> list[str]:
     return [cause.code.value for cause in causes]
 
@@ -76,13 +78,12 @@ def _started(now: Snapshot) -> EventRow:
     because = f", locked: {'; '.join(told)}" if told else ""
     message = f"Started in {now.state.name}{because}"
     details = {"boot_id": now.authority.boot_id, "state": now.state.name, "causes": causes}
-    return _event(now, "robot.started", Severity.INFO, message, is_simulated=now.is_simulated, **details)
+    return event(now, "robot.started", Severity.INFO, message, is_simulated=now.is_simulated, **details)
 
 
 def _differences(before: Snapshot, now: Snapshot) -> Iterator[EventRow]:
     yield from _state(before, now)
     yield from _latch(before, now)
-    yield from _modules(before, now)
     yield from _wire(before, now)
     yield from _lidar(before, now)
 
@@ -91,7 +92,7 @@ def _state(before: Snapshot, now: Snapshot) -> Iterator[EventRow]:
     if before.state is not now.state:
         severity = _STATE_SEVERITY.get(now.state, Severity.INFO)
         message = f"State {before.state.name} to {now.state.name}"
-        yield _event(
+        yield event(
             now, "robot.status.changed", severity, message, old_status=before.state.name, new_status=now.state.name
         )
 
@@ -102,12 +103,12 @@ def _latch(before: Snapshot, now: Snapshot) -> Iterator[EventRow]:
         if cause.code not in known:
             title = FAILSAFES[cause.code].title
             message = f"Locked: {title}" + (f" ({cause.detail})" if cause.detail else "")
-            row = _event(now, "safety.emergency.triggered", Severity.EMERGENCY, message, cause=cause.code.value)
+            row = event(now, "safety.emergency.triggered", Severity.EMERGENCY, message, cause=cause.code.value)
             yield evolve(row, details={**row.details, "since_monotonic_ns": cause.since_ns, **_hit(cause)})
     if before.is_latched and not now.is_latched:
         causes = _causes(before.latched_causes)
         message = f"Reset: {titles(before.latched_causes)}"
-        yield _event(now, "safety.latch.cleared", Severity.WARNING, message, causes=causes)
+        yield event(now, "safety.latch.cleared", Severity.WARNING, message, causes=causes)
 
 
 def _hit(cause: Cause) -> Mapping[str, object]:
@@ -117,31 +118,14 @@ def _hit(cause: Cause) -> Mapping[str, object]:
     return {"zone": cause.hit.zone, "nearest_mm": cause.hit.nearest_mm, "sector": cause.hit.sector, "points": points}
 
 
-def _modules(before: Snapshot, now: Snapshot) -> Iterator[EventRow]:
-    were_online = {module.address: module.is_online for module in before.modules}
-    for module in now.modules:
-        if module.is_online is not were_online.get(module.address, False):
-            yield _module_event(now, module)
-
-
-def _module_event(now: Snapshot, module: ModuleStatus) -> EventRow:
-    details = {"address": module.address, "module": module.kind.value, "serial": module.serial}
-    name = f"{module.title} ({module.address:#04x})"
-    if module.is_online:
-        return _event(now, "module.online", Severity.INFO, f"{name} answers", **details)
-    severity = Severity.ERROR if module.is_mandatory else Severity.WARNING
-    message = f"{name} is lost" + (f": {module.problem}" if module.problem else "")
-    return _event(now, "module.offline", severity, message, **details)
-
-
 def _wire(before: Snapshot, now: Snapshot) -> Iterator[EventRow]:
     if before.wire.is_open is now.wire.is_open:
         return
     if now.wire.is_open:
-        yield _event(now, "bus.opened", Severity.INFO, f"The bus is open on {now.wire.port}", port=now.wire.port)
+        yield event(now, "bus.opened", Severity.INFO, f"The bus is open on {now.wire.port}", port=now.wire.port)
     else:
         message = f"The bus on {now.wire.port} is gone: {now.wire.cause}"
-        yield _event(now, "bus.lost", Severity.ERROR, message, port=now.wire.port, remedy=now.wire.remedy)
+        yield event(now, "bus.lost", Severity.ERROR, message, port=now.wire.port, remedy=now.wire.remedy)
 
 
 def _lidar(before: Snapshot, now: Snapshot) -> Iterator[EventRow]:
@@ -149,7 +133,7 @@ def _lidar(before: Snapshot, now: Snapshot) -> Iterator[EventRow]:
     if old is not new:
         severity = Severity.INFO if new is LidarLinkState.SCANNING else Severity.WARNING
         message = f"LiDAR {old.value} to {new.value}" + (f": {now.lidar.cause}" if now.lidar.cause else "")
-        yield _event(now, "lidar.status.changed", severity, message, old_status=old.value, new_status=new.value)
+        yield event(now, "lidar.status.changed", severity, message, old_status=old.value, new_status=new.value)
 
 
 def _stop_event(now: Snapshot, report: StopReport) -> EventRow:
@@ -164,10 +148,10 @@ def _stop_event(now: Snapshot, report: StopReport) -> EventRow:
     }
     if report.phase is StopPhase.STANDSTILL:
         message = f"{report.kind.label} finished: standstill {_told(times['standstill_ms'])} after detection"
-        return _event(now, "robot.stop.finished", Severity.INFO, message, **details)
+        return event(now, "robot.stop.finished", Severity.INFO, message, **details)
     details |= {"residual": report.residual, "unconfirmed_units": list(report.unconfirmed_units)}
     message = f"{report.kind.label} NOT CONFIRMED, press the red button"
-    return _event(now, "robot.stop.unconfirmed", Severity.CRITICAL, message, **details)
+    return event(now, "robot.stop.unconfirmed", Severity.CRITICAL, message, **details)
 
 
 def _told(span_ms: float | None) -> str:

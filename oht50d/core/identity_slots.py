@@ -51,6 +51,8 @@ class IdentitySlots:
             known = self._blocks.get(block.unit)
             if _says_who(block) and (known is None or _identity_roles(block) > _identity_roles(known)):
                 self._blocks[block.unit] = block
+        for block in self._blocks.values():
+            self._fence.probe_with(block.request)
 
     def next_slot(self, now_ns: int) -> Slot | None:
         """A module that has not proved who it is and is not known to be dead; the safety module first."""
@@ -63,8 +65,9 @@ class IdentitySlots:
         waiting = [
             link
             for link in self._unknown(now_ns)
-            if link.is_dead and self._budget.may_probe(module_claim(link.module.address), now_ns)
-        ]
+            if link.is_dead
+            and self._budget.may_probe(module_claim(link.module.address), now_ns, self._probe_ns(link))
+        ]  # fmt: skip
         return self._first(waiting, now_ns)
 
     def wakeup_ns(self, now_ns: int) -> int | None:
@@ -117,19 +120,18 @@ class IdentitySlots:
         for link in waiting:
             block = self._blocks.get(link.module.address)
             if block is not None:
-                wait_ns = self._wait_ns(link, block)
+                wait_ns = max(LEAST_WAIT_NS, self._times.speed.wait_ns(block.request, self._probe_ns(link)))
                 return self._fence.passed(Slot(block.request, Purpose.IDENTIFY, wait_ns, block=block), now_ns)
         return None
 
-    def _wait_ns(self, link: ModuleLink, block: RegisterBlock) -> int:
-        """A dead module that was quick before gets only what it needed then; at rest every other time the whole, for a
-        slower one may be there now."""
-        known_ns, speed = link.turnaround.p99_ns, self._times.speed
-        is_whole = not self._is_moving and link.breaker.openings % 2 == 0
-        if not link.is_dead or known_ns is None or is_whole:
-            return self._times.probe_wait_ns(block.request)
-        whole_ns = min(self._times.probe_ns, speed.request_ns(block.request, known_ns) + LATENESS_NS)
-        return max(LEAST_WAIT_NS, speed.wait_ns(block.request, whole_ns))
+    def _probe_ns(self, link: ModuleLink) -> int:
+        """The whole time of a probe. A dead module that was quick before gets only what it needed then; at rest every
+        other time the longest, for a slower one may be there now."""
+        block, known_ns = self._blocks.get(link.module.address), link.turnaround.p99_ns
+        is_longest = not self._is_moving and link.breaker.openings % 2 == 0
+        if block is None or not link.is_dead or known_ns is None or is_longest:
+            return self._times.probe_ns
+        return min(self._times.probe_ns, self._times.speed.request_ns(block.request, known_ns) + LATENESS_NS)
 
 
 def _says_who(block: RegisterBlock) -> bool:

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from oht50d.core.role_table import RoleReading
 from oht50d.model.lidar import LidarStatus
+from oht50d.model.modules import ModuleTrust, Trust
 from oht50d.model.motion import StopReport
 from oht50d.model.registers import ModuleKind
 from oht50d.model.snapshot import WireStatus
@@ -27,7 +28,9 @@ class ModuleInput:
     """The link to one module kind; `was_seen` stays True once it was identified in this boot.
 
     `last_valid_ns` is the age of what the module is there for (chain, drive speeds, velocity, battery), so that a
-    module that answers everything but that counts as lost. `error` is the module-wide error code as last read.
+    module that answers everything but that counts as lost. `ended_silence` is from when to when that was not heard: the
+    longest such time that ended since the last step. `error` is the module-wide error code as last read, `trust` the
+    registry's word on whether it is the accepted module.
     """
 
     is_identified: bool
@@ -35,6 +38,8 @@ class ModuleInput:
     last_valid_ns: int | None
     problem: str
     error: int = 0
+    trust: ModuleTrust = ModuleTrust(Trust.UNSEEN)
+    ended_silence: tuple[int, int] | None = None
 
 
 @frozen(kw_only=True)

@@ -40,6 +40,13 @@ class ModuleLink:
     exceptions: int = 0
     _identity: dict[str, int] = field(factory=dict)
     """The newest words by identity role, which may come from several blocks."""
+    _identity_span: tuple[int, int] = field(init=False)
+    """First and last address of those roles; most replies lie outside."""
+
+    @_identity_span.default
+    def _find_identity(self) -> tuple[int, int]:
+        found = [spec.address for role, spec in self.module.by_role.items() if role.startswith("identity.")]
+        return min(found, default=1), max(found, default=0)
 
     @breaker.default
     def _make_breaker(self) -> Breaker:
@@ -96,6 +103,8 @@ class ModuleLink:
             case Failure.SILENT:
                 self.timeouts += 1
                 self.problem = f"no reply from {self.name}: check power, A/B wiring, address switch"
+            case Failure.FENCED:
+                self.problem = f"late or repeated replies from {self.name}: check its load, and for two of one address"
             case _:
                 return
         if self.breaker.fail(result.ended_ns, self.last_valid_ns):
@@ -134,6 +143,9 @@ class ModuleLink:
 
     def _collect(self, block: BlockReadings) -> bool:
         """True if the block says anything about who it is."""
+        first, last = self._identity_span
+        if block.block.first > last or block.block.first + block.block.count <= first:
+            return False
         words = {
             spec.role: raw_of_word(spec, word)
             for spec, word in zip(block.block.specs, block.words, strict=True)

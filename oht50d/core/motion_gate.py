@@ -62,6 +62,25 @@ class MotionGate:
             return False
         return permit is not None and permit.is_valid(now_ns) and self._is_within(request, permit)
 
+    def refusal(self, request: BusRequest) -> str | None:
+        """Why somebody outside may not send this request, in words; None if it is a read or a harmless setting.
+
+        Not for root either (SAFETY.md, Permits): stop frames and the drives' time-out are the bus owner's own too.
+        """
+        found = self.classify(request)
+        if found in (FrameClass.READ, FrameClass.SETTING):
+            return None
+        if request.unit == BROADCAST:
+            return "a broadcast is a motion frame, and only the motion gate may send one"
+        module = self._maps.get(request.unit)
+        if module is None:
+            return f"no map binds {request.unit:#04x}: unknown modules are read-only"
+        if not isinstance(request, RegisterWrite):
+            return "no map says what such a write touches"
+        if any(module.by_address.get(address) is None for address in _addresses(request)):
+            return "it is in no map: unmapped addresses are never written"
+        return "it belongs to the motion set: only the motion gate writes that, and a service mode does not exist yet"
+
     def demand_words(self, demand: MotionDemand, permit: Permit) -> tuple[int, int]:
         """(setpoint, linear input) of a demand, cut to the permit's duty limit, rounded down."""
         duty = max(0.0, min(demand.duty_ratio, permit.duty_limit_ratio))
@@ -77,8 +96,7 @@ class MotionGate:
         module = self._maps.get(request.unit)
         if request.unit == BROADCAST or module is None:
             return True
-        count = len(request.words) if isinstance(request, WriteRegisters) else 1
-        for address in range(request.address, request.address + count):
+        for address in _addresses(request):
             spec = module.by_address.get(address)
             if spec is None or spec.is_motion or not spec.is_writable:
                 return True
@@ -112,3 +130,8 @@ class MotionGate:
     def _duty(self, setpoint: int, linear_input: int) -> float:
         """The duty that a pair of words could cause, whichever of the two the drive obeys."""
         return max(setpoint / FULL_SETPOINT, linear_input / FULL_LINEAR_PERCENT)
+
+
+def _addresses(request: WriteRegister | WriteRegisters) -> range:
+    count = len(request.words) if isinstance(request, WriteRegisters) else 1
+    return range(request.address, request.address + count)

@@ -15,10 +15,12 @@ from oht50d.core.rate_rise import RateRise
 from oht50d.core.role_table import RoleTable
 from oht50d.core.rounds import Round
 from oht50d.core.slot_fence import SlotFence
+from oht50d.core.stuck_watch import StuckWatch
 from oht50d.core.unit_plan import UnitPlan, plan_unit
 from oht50d.core.wire_slots import Purpose, Slot, WireTimes
 from oht50d.model.bus import BusRequest, ExceptionReply, ExchangeResult, ReadRegisters, ReadReply
 from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, PollClass, RegisterBlock
+from oht50d.model.snapshot import PlanStatus
 
 BUTTON_ROLE = "reset.button"
 PRESSED_PERIOD_NS = 50_000_000
@@ -55,6 +57,7 @@ class PollSlots:
         self._fence = fence
         self._times = times
         self._roles = roles
+        self._stuck = StuckWatch()
         self._taken = taken
         self._make_load = make_load
         self.lessons = LessonBook(self._maps)
@@ -83,7 +86,13 @@ class PollSlots:
         self._in_trouble = frozenset([u for u, link in self._links.items() if link.failures > 0])
         self._vital = self._plan.next_vital(now_ns, self._skipped, self._in_trouble)
         if away:
-            self.probe_budget.look(self._plan.fast_due_ns(self._skipped))
+            self.look_for_quiet()
+
+    @property
+    def plan_status(self) -> PlanStatus:
+        """How the polls fit the wire now, and whether motion is refused for it."""
+        current = self.admission.now(is_moving=self._is_moving)
+        return PlanStatus(current.headroom, current.given_way, self.admission.moving.refusal)
 
     @property
     def has_vital(self) -> bool:
@@ -132,13 +141,17 @@ class PollSlots:
             block = self._plan.next_other(now_ns, skipped)
         if block is None and first is not None:
             # Nothing else is due: a read of another length goes in between.
-            read = self._fence.probe(first.unit, now_ns)
+            read = self._fence.probe(first.request, now_ns)
             return None if read is None else Slot(read, Purpose.FENCE, self._times.probe_wait_ns(read))
         return None if block is None else self._polled(block, now_ns)
 
     def probe(self, now_ns: int) -> Slot | None:
         """A module that is dead, when the budget allows it."""
         return self.identities.probe(now_ns, is_moving=self._is_moving) if self._skipped else None
+
+    def look_for_quiet(self) -> None:
+        """Tell the budget how long no fast poll becomes due."""
+        self.probe_budget.look(self._plan.fast_due_ns(self._skipped))
 
     def is_due(self, now_ns: int) -> bool:
         """True if a poll waits for the wire."""
@@ -176,6 +189,7 @@ class PollSlots:
             self._plan_again(block.unit, result.ended_ns)
         if not link.is_identified:
             return None
+        readings = self._stuck.judge(readings)
         self._look_closer(readings)
         return readings
 
@@ -234,13 +248,13 @@ class PollSlots:
         is_shared = block.count in self._plans[block.unit].shared
         return is_shared and self._asked_counts.get(block.unit) == block.count
 
-    def _polled(self, block: RegisterBlock, now_ns: int) -> Slot | None:
+    def _polled(self, block: RegisterBlock, now_ns: int) -> Slot:
         timeout_ns = self._times.safety_ns if block.kind is ModuleKind.SAFETY else self._times.other_ns
         timeout_ns = self._bounded_ns(block.request, timeout_ns, now_ns, block)
         slot = self._fence.passed(Slot(block.request, Purpose.POLL, timeout_ns, block=block), now_ns)
-        if slot is not None and slot.purpose is Purpose.FENCE:
+        if slot.purpose is Purpose.FENCE:
             self._plan.mark_turn(block, now_ns)
-        elif slot is not None:
+        else:
             self._plan.mark_sent(block, now_ns)
         return slot
 
@@ -249,16 +263,19 @@ class PollSlots:
         period of the next vital block (at rest: of the safety module), and while moving a vital block only as long as
         one more attempt fits."""
         speed, link = self._times.speed, self._links.get(request.unit)
+        is_failing = link is not None and link.failures > 0
+        due_ns = self._plan.vital_due_ns(self._skipped, but_not=block, is_safety_only=not self._is_moving)
+        if not (is_failing or self._is_moving) and (due_ns is None or due_ns - now_ns >= timeout_ns):
+            return timeout_ns  # nothing bounds it
         least_ns = self._times.probe_ns
         known_ns = None if link is None else link.turnaround.p99_ns
         if known_ns is not None:
             least_ns = max(least_ns, speed.request_ns(request, known_ns) + LATENESS_NS)
         whole_ns = speed.whole_ns(request, timeout_ns)
-        if link is not None and link.failures > 0:
+        if is_failing:
             whole_ns = least_ns
         if self._is_moving and block is not None:
             whole_ns = min(whole_ns, self.admission.moving.waits_ns.get(block.poll, whole_ns))
-        due_ns = self._plan.vital_due_ns(self._skipped, but_not=block, is_safety_only=not self._is_moving)
         if due_ns is not None:
             whole_ns = min(whole_ns, due_ns + HALF_VITAL_NS - now_ns)
         return speed.wait_ns(request, max(whole_ns, least_ns))

@@ -13,14 +13,15 @@ PLACE_KEPT_NS = 100_000_000
 MAX_CLAIMANTS = 16
 MAX_DEBT_NS = 2_000_000_000
 """However much a stop spends on silent drives, nobody waits longer than this for a probe."""
-QUIET_NS = 15_000_000
-"""A probe waits for a stretch of this length in which no fast poll becomes due: it makes none late by over 10 ms."""
-PATIENCE_NS = 250_000_000
-"""It waits for such a stretch no longer than this."""
+LONGEST_NS = 25_000_000
+TOLERATED_NS = 10_000_000
+"""A probe waits for a moment from which on it makes no fast poll later than this."""
+IMPATIENCE = 40
+"""The longer it waits the later it may make one: by a 40th of the time, so that it waits 600 ms at most."""
 
 
 def module_claim(unit: int) -> str:
-    """The claimant's name of a bound module."""
+    """The claimant's name of one address, bound or not."""
     return f"{unit:#04x}"
 
 
@@ -46,15 +47,16 @@ class ProbeBudget:
         """No fast poll becomes due before this moment."""
         self._quiet_until_ns = quiet_until_ns
 
-    def may_probe(self, claimant: str, now_ns: int) -> bool:
-        """True if `claimant` may send one probe now; to be asked each time the wire is free while one is wanted."""
+    def may_probe(self, claimant: str, now_ns: int, whole_ns: int = LONGEST_NS) -> bool:
+        """True if `claimant` may send one probe of this length now; to be asked each time the wire is free while one is
+        wanted."""
         self._note_asked(claimant, now_ns)
         if now_ns < self._opens_ns:
             return False
         if self._wanted_ns is None:
             self._wanted_ns = now_ns
-        is_quiet = self._quiet_until_ns - now_ns >= QUIET_NS or now_ns - self._wanted_ns >= PATIENCE_NS
-        return is_quiet and self._is_first(claimant, now_ns)
+        needed_ns = whole_ns - TOLERATED_NS - (now_ns - self._wanted_ns) // IMPATIENCE
+        return self._quiet_until_ns - now_ns >= needed_ns and self._is_first(claimant, now_ns)
 
     def spend(self, claimant: str, sent_ns: int, ended_ns: int) -> None:
         """The probe was made, answered or not."""

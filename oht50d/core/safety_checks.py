@@ -13,6 +13,7 @@ from oht50d.core.role_table import RoleReading
 from oht50d.core.safety_config import BrakeWiring, SafetyConfig
 from oht50d.core.zones import ZoneView
 from oht50d.model.lidar import LidarLinkState, LidarStatus
+from oht50d.model.modules import Trust
 from oht50d.model.motion import Cause, CauseCode, Direction, StopKind, StopPhase
 from oht50d.model.registers import ModuleKind
 
@@ -45,7 +46,14 @@ class Moment:
 
 
 def evaluate_wire(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
-    """The port itself."""
+    """The port itself, and whether it is used for something else than polling."""
+    scan = inputs.wire.scan
+    if scan is not None and scan.is_running:
+        yield Cause(CauseCode.BUS_SCAN, moment.now_ns, f"{scan.planned} addresses and settings to ask")
+    if inputs.wire.is_listen_only:
+        yield Cause(CauseCode.LISTEN_ONLY, moment.now_ns, "bus.listen_only is set: nothing is sent, not even a stop")
+        if inputs.wire.is_listening:
+            return
     if inputs.wire.is_open and inputs.wire.opened_ns is not None:
         return
     detail = inputs.wire.cause or "the port is closed"
@@ -54,7 +62,7 @@ def evaluate_wire(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
 
 
 def evaluate_modules(inputs: SafetyInputs, config: SafetyConfig, moment: Moment) -> Iterator[Cause]:
-    """Modules that were never found, modules that are lost, and modules in error."""
+    """Modules that were never found, that are lost, that are not the accepted ones, and modules in error."""
     for kind in ModuleKind:
         module = inputs.modules.get(kind)
         if module is None or not module.was_seen or module.last_valid_ns is None:
@@ -62,9 +70,13 @@ def evaluate_modules(inputs: SafetyInputs, config: SafetyConfig, moment: Moment)
             place = kind.value if inputs.wire.opened_ns is not None else ""
             yield Cause(CauseCode.MODULE_MISSING, moment.now_ns, _told(kind, module, "not read yet"), place=place)
             continue
-        is_silent = _silence_ns(inputs, module.last_valid_ns, moment) > _loss_limit_ns(kind, config, moment.is_active)
-        if is_silent and inputs.wire.is_open:
+        limit_ns = _loss_limit_ns(kind, config, moment.is_active)
+        silences = ((module.last_valid_ns, moment.now_ns), module.ended_silence or (0, 0))
+        is_silent = any(_silence_ns(inputs, silence, moment) > limit_ns for silence in silences)
+        if is_silent and inputs.wire.is_open and not inputs.wire.is_scanning:
             yield Cause(_LOST[kind], moment.now_ns, _told(kind, module, "no valid reply"))
+        if module.trust.trust.is_inhibiting:
+            yield Cause(CauseCode.MODULE_CHANGED, moment.now_ns, module.trust.note, place=kind.value)
         if module.error != 0 and kind in _IN_ERROR:
             detail = f"{kind.value}: system_error reads {module.error}"
             yield Cause(_IN_ERROR[kind], moment.now_ns, detail, place=kind.value)
@@ -76,10 +88,12 @@ def _told(kind: ModuleKind, module: ModuleInput | None, otherwise: str) -> str:
     return problem if f"({kind.value})" in problem else f"{kind.value}: {problem}"
 
 
-def _silence_ns(inputs: SafetyInputs, last_ns: int, moment: Moment) -> int:
+def _silence_ns(inputs: SafetyInputs, silence: tuple[int, int], moment: Moment) -> int:
+    """What of a silence counts, which began and ended so: nothing from before an opening or a gap."""
+    began_ns, ended_ns = silence
     opened_ns = inputs.wire.opened_ns or 0
-    since_ns = last_ns if last_ns > opened_ns else opened_ns + REOPENED_GRACE_NS
-    return moment.now_ns - max(since_ns, moment.floor_ns)
+    since_ns = began_ns if began_ns > opened_ns else opened_ns + REOPENED_GRACE_NS
+    return ended_ns - max(since_ns, moment.floor_ns)
 
 
 def _loss_limit_ns(kind: ModuleKind, config: SafetyConfig, is_active: bool) -> int:
@@ -124,11 +138,17 @@ def evaluate_evidence(inputs: SafetyInputs, moment: Moment) -> Iterator[Cause]:
         ("a measured velocity", _are_known((inputs.velocity,), opened_ns)),
         ("the drives' communication time-out, written and confirmed", inputs.is_set_up),
         ("the stop of the opening", inputs.stop is not None),
+        ("the serial number of every module", not any(_is_nameless(module) for module in inputs.modules.values())),
         ("a whole LiDAR turn", _has_turned(inputs.lidar, moment.floor_ns)),
     )
     missing = [name for name, is_there in rows if not is_there]
     if missing:
         yield Cause(CauseCode.NO_EVIDENCE, moment.now_ns, "waiting for " + ", ".join(missing))
+
+
+def _is_nameless(module: ModuleInput) -> bool:
+    """It answers as its map says, and its whole identity was not read yet."""
+    return module.is_identified and module.trust.trust is Trust.UNSEEN
 
 
 def _are_known(readings: Iterable[RoleReading | None], since_ns: int) -> bool:

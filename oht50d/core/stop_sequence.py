@@ -14,6 +14,8 @@ from oht50d.core.stop_run import MotionFeedback, StopRun
 from oht50d.model.bus import ExchangeResult, ReadReply
 from oht50d.model.motion import Cause, CauseCode, StopKind, StopPhase, StopReport
 
+PRESSING_NS = 2_000_000_000
+"""Beyond every limit within which a stop must have been confirmed and measured."""
 MOVING_AGAIN = 3.0
 """Times the standstill threshold at which a carriage that stood counts as moving again."""
 
@@ -37,6 +39,10 @@ class StopSequencer:
     def is_judged(self) -> bool:
         """True while a stop is active whose time limits count (not for S0 on a fresh opening)."""
         return self._run is not None and not self._run.is_done and self._run.is_judged
+
+    def is_pressing(self, now_ns: int) -> bool:
+        """True while a stop whose limits count is young: a module that comes back now is not made to wait for it."""
+        return self.is_judged and self._run is not None and now_ns - self._run.limits_from_ns < PRESSING_NS
 
     @property
     def kind(self) -> StopKind | None:

@@ -5,17 +5,18 @@ outside, then the rest by earliest deadline. Polls are in `poll_slots.py`. The p
 encoding; when it runs out the schedule trips S1 by itself.
 """
 
-import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from attrs import evolve
 
 from oht50d.core.actuators import Actuators
+from oht50d.core.bus_scan import COMPLETE, FOR_A_STOP, PORT_LOST, BusScan, PollingPause
 from oht50d.core.drive_line import DriveLine, refresh_ns
 from oht50d.core.drive_timeout import DriveTimeout
 from oht50d.core.module_link import ModuleLink
 from oht50d.core.motion_gate import MotionGate
+from oht50d.core.outside_slots import OutsideSlots, Rank
 from oht50d.core.poll_slots import PollSlots
 from oht50d.core.probe_budget import ProbeBudget, module_claim
 from oht50d.core.role_table import RoleTable
@@ -27,22 +28,15 @@ from oht50d.core.stop_sequence import StopSequencer
 from oht50d.core.wire_feedback import are_drives_prepared, motion_feedback, residual_words
 from oht50d.core.wire_load import LoadMaker
 from oht50d.core.wire_slots import Idle, Purpose, Slot, SlotSource, WireTimes
-from oht50d.model.bus import ExchangeResult, WriteRegisters
+from oht50d.model.bus import BusRequest, ExchangeResult, WriteRegisters
+from oht50d.model.errors import CommandRejected
 from oht50d.model.motion import Cause, CauseCode, Decision, Permit, StopKind, StopReport
 from oht50d.model.registers import BlockReadings, ModuleMap
-from oht50d.model.snapshot import PlanStatus
 
 __all__ = ["Idle", "Purpose", "Rank", "Slot", "SlotSource", "WireSchedule", "WireTimes"]
 
 PAUSE_NS = 1_000_000_000
 RECHECK_NS = 1_000_000
-
-
-class Rank(enum.IntEnum):
-    """Which of the sources outside the schedule is asked first."""
-
-    ERRAND = 0
-    BACKGROUND = 1
 
 
 class WireSchedule:
@@ -64,7 +58,7 @@ class WireSchedule:
         self.sequencer = StopSequencer(config.stop, actuators, predicted_ms)
         has_timeout = actuators.timeout_register is not None
         self.drive_line = DriveLine(actuators, self.gate, refresh_ns(config, has_timeout=has_timeout))
-        self._fence = SlotFence(self.links, times)
+        self._fence = SlotFence(self.links, are_replies_numbered=times.has_numbered_replies)
         self._roles = RoleTable()
         self._timeout = DriveTimeout(actuators, self._roles, config.drive_timeout)
         self.polls = PollSlots(
@@ -72,32 +66,39 @@ class WireSchedule:
             LoadMaker(actuators, config, times, self.drive_line.refresh_ns), actuators.read_lengths,
         )  # fmt: skip
         self._rounds = Rounds()
-        self._sources: list[tuple[Rank, SlotSource]] = []
+        self._outside = OutsideSlots(self.gate, self._fence, self.polls.bounded_ns)
         self._is_polls_turn = False
         self._decision: Decision | None = None
         self._is_open = False
+        self.opened_ns: int | None = None
+        """When the modules had to begin to prove who they are: the last opening, or the end of a scan."""
+        self.pause = PollingPause()
+        self.on_open: Callable[[], None] = lambda: None
+        self.on_unexpected: Callable[[int, int], None] = lambda _unit, _now_ns: None
         self.adopted_sequence = 0
 
     def attach(self, source: SlotSource, rank: Rank) -> None:
         """One more source of slots, asked after those of its rank that came before."""
-        self._sources.append((rank, source))
-        self._sources.sort(key=lambda entry: entry[0])
+        self._outside.attach(source, rank)
 
     # -- what the outside says
 
     def open(self, now_ns: int, cause: Cause) -> None:
         """The port was opened: S0 to the bound addresses first, then everybody proves who he is."""
         self._is_open = True
+        self.opened_ns = now_ns
         self.drive_line.forget()
         self._timeout.forget()
         for link in self.links.values():
             link.forget_identity()
+        self.on_open()
         self.probe_budget.reset()
         self.sequencer.secure_opening((cause,), now_ns)
 
     def close(self) -> None:
         """The port is gone: no frame can be sent."""
         self._is_open = False
+        self.pause.end(PORT_LOST)
 
     def observe_closed(self, now_ns: int) -> None:
         """While the port is closed nobody asks for slots; the limits of a stop run all the same."""
@@ -108,13 +109,6 @@ class WireSchedule:
     def probe_budget(self) -> ProbeBudget:
         """What dead and absent modules may take of the wire together."""
         return self.polls.probe_budget
-
-    @property
-    def plan_status(self) -> PlanStatus:
-        """How the polls fit the wire now, and whether motion is refused for it."""
-        admission = self.polls.admission
-        current = admission.now(is_moving=self._is_moving)
-        return PlanStatus(current.headroom, current.given_way, admission.moving.refusal)
 
     @property
     def is_open(self) -> bool:
@@ -135,15 +129,35 @@ class WireSchedule:
             self.drive_line.mark_energised()
         return False
 
+    @property
+    def may_search(self) -> bool:
+        """No drive is energised and no stop with time limits is under way."""
+        return not self.drive_line.is_energised and not self.sequencer.is_judged
+
+    def begin_scan(self, scan: BusScan) -> None:
+        """Nobody is polled until it is over. Raises CommandRejected for the reasons why it may not begin."""
+        if not self._is_open:
+            raise CommandRejected("NOT_READY", "the port is closed")
+        if not self.may_search:
+            raise CommandRejected("SAFETY_VIOLATION", "no scan while drives are energised or a stop is under way")
+        self.pause.begin(scan)
+
+    def end_scan(self, why: str, now_ns: int) -> None:
+        """What follows is what follows an opening: S0, and everybody proves who he is. Nothing without a scan."""
+        if self.pause.end(why):
+            self.open(now_ns, Cause(CauseCode.BUS_SCAN, now_ns, "the bus scan is over"))
+
     def trip(self, kind: StopKind, causes: tuple[Cause, ...], now_ns: int) -> bool:
         """Start or escalate a stop; True if that changed anything."""
+        was_scanning = self.pause.is_on
+        self.end_scan(FOR_A_STOP, now_ns)
         before = (self.sequencer.is_active, self.sequencer.kind)
         self.sequencer.trip(kind, causes, now_ns)
         self.drive_line.forget()
         if self._decision is not None:
             # A stop that is over before the permit would have been gives the permit no second life.
             self._decision = evolve(self._decision, permit=None, demand=None)
-        return before != (True, self.sequencer.kind)
+        return was_scanning or before != (True, self.sequencer.kind)
 
     @property
     def permit_ends_ns(self) -> int | None:
@@ -160,15 +174,23 @@ class WireSchedule:
             return report
         return evolve(report, residual=residual_words(self._roles, self._actuators, self._config.drive_timeout))
 
+    def adopt(self) -> None:
+        """Acknowledge the newest decision; by the wire's own task, as the service manager's watchdog hangs on it."""
+        if self._decision is not None:
+            self.adopted_sequence = self._decision.sequence
+
     # -- the next slot
 
     def next(self, now_ns: int) -> Slot | Idle:
         """The exchange that should be made now, or how long nothing is due."""
-        if self._decision is not None:
-            # Acknowledged by the wire's own task: this is what the service manager's watchdog hangs on.
-            self.adopted_sequence = self._decision.sequence
+        self.adopt()
         if not self._is_open:
             return Idle(now_ns + PAUSE_NS)
+        if self.pause.is_on:
+            step = self.pause.next_slot(now_ns)
+            if step is not None:
+                return self._fence.sent(step) if isinstance(step, Slot) else step
+            self.end_scan(COMPLETE, now_ns)
         self._watch_permit(now_ns)
         if self.sequencer.is_active:
             self.sequencer.observe(self._feedback(now_ns), now_ns)
@@ -178,19 +200,19 @@ class WireSchedule:
             or self._turn_slot(now_ns)
             or self._vital_slot(self.polls.urgent(now_ns))
             or self.polls.identify(now_ns)
-            or self._write_slot(now_ns)
+            or self._motion_slot(now_ns)
             or self._other_slot(now_ns)
         )
-        return slot or Idle(self._next_due_ns(now_ns))
+        return Idle(self._next_due_ns(now_ns)) if slot is None else self._fence.sent(slot)
 
     def complete(self, slot: Slot, result: ExchangeResult) -> BlockReadings | None:
         """Take the outcome of a slot; decoded readings of an identified module are returned."""
-        link = self.links.get(slot.request.unit)
-        if link is not None:
-            self._record(link, result)
+        attributed = self._fence.attributed(slot, result)
+        # The questions of a scan are not held up by the fence, and their answers are no values.
+        result = result if self.pause.is_on else attributed
+        self._record(slot, result)
         self.polls.note_exchange(result)
-        self._fence.record(result)
-        self._is_polls_turn = slot.source is not None
+        self._is_polls_turn = (slot.delayed or slot).source is not None
         match slot.purpose:
             case Purpose.POLL | Purpose.IDENTIFY:
                 return self.polls.complete(slot, result)
@@ -206,14 +228,17 @@ class WireSchedule:
                 assert slot.source is not None
                 slot.source.complete(slot, result)
             case Purpose.FENCE:
-                pass
+                self._fence.tell_delayed(slot, result)
             case _:
                 assert_never(slot.purpose)
         return None
 
-    def note_unexpected(self, unit: int, now_ns: int) -> None:
-        """Bytes came that nobody waits for, most likely of `unit`: a reply that is late or comes twice."""
-        self._fence.unexpected(unit, now_ns)
+    def note_unexpected(self, octets: bytes, now_ns: int) -> None:
+        """Bytes came that nobody waits for, most likely a reply that is late or comes twice."""
+        self._fence.unexpected(octets, now_ns)
+        if self.pause.scan is not None:
+            self.pause.scan.note_unexpected(octets[0], now_ns)
+        self.on_unexpected(octets[0], now_ns)
 
     # -- slots by rank
 
@@ -223,7 +248,7 @@ class WireSchedule:
             return None
         present = self.polls.present_round(now_ns)
         writes = self.polls.admission.moving.writes_per_round
-        slot = self._write_slot(now_ns) if self._rounds.is_writes_turn(present, writes) else None
+        slot = self._motion_slot(now_ns) if self._rounds.is_writes_turn(present, writes) else None
         if slot is None and self._rounds.is_others_turn(present):
             slot = self.polls.identify(now_ns) or self._other_slot(now_ns)
         return slot
@@ -233,19 +258,9 @@ class WireSchedule:
             self._rounds.note_vital(slot)
         return slot
 
-    def _write_slot(self, now_ns: int) -> Slot | None:
-        slot = self._motion_slot(now_ns)
-        if slot is not None:
-            self._rounds.note_write()
-        return slot
-
     def _other_slot(self, now_ns: int) -> Slot | None:
-        slot = (
-            self._set_up_slot(now_ns)
-            or self._outside_slot(now_ns)
-            or self.polls.due(now_ns)
-            or self.polls.probe(now_ns)
-        )  # fmt: skip
+        slot = self._set_up_slot(now_ns) or self._outside_slot(now_ns)
+        slot = slot or self.polls.due(now_ns) or self.polls.probe(now_ns)
         if slot is not None:
             self._rounds.note_other()
         return slot
@@ -259,23 +274,20 @@ class WireSchedule:
 
     def _stop_slot(self, now_ns: int, *, is_first_only: bool = False) -> Slot | None:
         """Writes are exempt from the fence; a read-back that it holds up must not hold up the frames of other units."""
-        held_up: list[int] = []
+        held_up: list[BusRequest] = []
         for frame in self.sequencer.frames(now_ns):
             if is_first_only and not frame.is_first:
                 break
             if not frame.is_first and self._is_left_alone(frame.request.unit, now_ns):
                 continue
-            if not frame.is_read_back or self._fence.is_free(frame.request, now_ns):
+            if not frame.is_read_back or self._fence.is_free(frame.request):
                 timeout_ns = self._times.stop_ns
                 if not frame.is_first:
                     timeout_ns = self.polls.bounded_ns(frame.request, self._times.safety_ns, now_ns)
                 return Slot(frame.request, Purpose.STOP, timeout_ns, stop_frame=frame)
-            held_up.append(frame.request.unit)
-        for unit in held_up:
-            probe = self._fence.probe(unit, now_ns)
-            if probe is not None:
-                return Slot(probe, Purpose.FENCE, self._times.safety_ns)
-        return None
+            held_up.append(frame.request)
+        probes = (self._fence.probe(wanted, now_ns) for wanted in held_up)
+        return next((Slot(probe, Purpose.FENCE, self._times.safety_ns) for probe in probes if probe is not None), None)
 
     def _motion_slot(self, now_ns: int) -> Slot | None:
         decision = self._decision
@@ -286,12 +298,16 @@ class WireSchedule:
         request = self.drive_line.next_request(decision.demand, decision.permit, now_ns)
         if request is None or not self.gate.check(request, decision.permit, now_ns):
             return None
+        if not self.links[request.unit].is_identified:
+            # Whoever has just come back has not shown who he is, nor got his settings again.
+            return None
         if isinstance(request, WriteRegisters) and not self._is_prepared(decision.permit):
             # Enable waits until mode and direction are read back: the ramp of a stop depends on the mode.
             return None
         timeout_ns = self.polls.bounded_ns(request, self._times.other_ns, now_ns)
         slot = self._fence.passed(Slot(request, Purpose.MOTION, timeout_ns), now_ns)
-        if slot is not None and slot.purpose is Purpose.MOTION:
+        self._rounds.note_write()
+        if slot.purpose is Purpose.MOTION:
             self.drive_line.mark_energised()
         return slot
 
@@ -303,34 +319,27 @@ class WireSchedule:
         link = self.links[request.unit]
         if not link.is_identified or link.is_paused(now_ns):
             return None
-        return Slot(request, Purpose.SET_UP, self.polls.bounded_ns(request, self._times.other_ns, now_ns))
+        timeout_ns = self.polls.bounded_ns(request, self._times.other_ns, now_ns)
+        return self._fence.passed(Slot(request, Purpose.SET_UP, timeout_ns), now_ns)
 
     def _outside_slot(self, now_ns: int) -> Slot | None:
         """Errands, then searches; between two of them a poll that is due gets its turn; a stop has the wire alone."""
-        if self.sequencer.is_active:
+        if self.sequencer.is_judged or (self._is_polls_turn and self.polls.is_due(now_ns)):
             return None
-        if self._is_polls_turn and self.polls.is_due(now_ns):
-            return None
-        for _, source in self._sources:
-            wanted = source.next_slot(now_ns)
-            if wanted is None:
-                continue
-            if not self.gate.check(wanted.request, None, now_ns):
-                source.refuse(wanted, "only the motion gate may write this")
-                continue
-            timeout_ns = self.polls.bounded_ns(wanted.request, wanted.timeout_ns, now_ns)
-            slot = self._fence.passed(evolve(wanted, source=source, timeout_ns=timeout_ns), now_ns)
-            if slot is not None:
-                return slot
-        return None
+        return self._outside.next_slot(now_ns, is_stopping=self.sequencer.is_active)
 
     # -- helpers
 
-    def _record(self, link: ModuleLink, result: ExchangeResult) -> None:
-        if link.is_dead:
+    def _record(self, slot: Slot, result: ExchangeResult) -> None:
+        """What a search asks says nothing of a module, and it spends by itself."""
+        link = self.links.get(slot.request.unit)
+        if slot.purpose is Purpose.SEARCH:
+            return
+        if link is None or link.is_dead:
             ended_ns = result.ended_ns + self._times.speed.silence_ns
-            self.probe_budget.spend(module_claim(link.module.address), result.sent_ns, ended_ns)
-        link.record(result)
+            self.probe_budget.spend(module_claim(slot.request.unit), result.sent_ns, ended_ns)
+        if link is not None:
+            link.record(result)
 
     def _complete_motion(self, result: ExchangeResult) -> None:
         self.drive_line.complete(result)
@@ -344,8 +353,10 @@ class WireSchedule:
             self.trip(StopKind.S1, (Cause(CauseCode.MOTION_UNKNOWN, result.ended_ns, detail),), result.ended_ns)
 
     def _is_left_alone(self, unit: int, now_ns: int) -> bool:
-        """Repeats of a stop to a dead module keep to the budget that all dead modules have."""
-        return self.links[unit].is_dead and not self.probe_budget.may_probe(module_claim(unit), now_ns)
+        """Repeats of a stop to a dead module keep to the budget that all dead modules have, but not at first."""
+        if self.sequencer.is_pressing(now_ns) or not self.links[unit].is_dead:
+            return False
+        return not self.probe_budget.may_probe(module_claim(unit), now_ns)
 
     def _note_identified(self, unit: int) -> None:
         """The module is new on the wire: its settings may be gone."""
@@ -379,12 +390,8 @@ class WireSchedule:
         return self.drive_line.is_energised or self.sequencer.is_active
 
     def _next_due_ns(self, now_ns: int) -> int:
-        times = [
-            self.polls.next_due_ns(now_ns),
-            self.sequencer.wakeup_ns(now_ns),
-            now_ns + 20_000_000,
-            *(source.wakeup_ns(now_ns) for _, source in self._sources),
-        ]
+        polls_ns, stop_ns = self.polls.next_due_ns(now_ns), self.sequencer.wakeup_ns(now_ns)
+        times = [polls_ns, stop_ns, now_ns + 20_000_000, *self._outside.wakeups_ns(now_ns)]
         due_ns = min(moment for moment in times if moment is not None)
         # What is due and cannot go out (a unit that must stay quiet) is looked at again soon, not in a busy loop.
         return due_ns if due_ns > now_ns else now_ns + RECHECK_NS

@@ -43,7 +43,7 @@ class SlotSource(Protocol):
         ...
 
     def refuse(self, slot: "Slot", why: str) -> None:
-        """The motion gate does not let one of its slots out."""
+        """One of its slots cannot go out: the motion gate or the fence does not let it."""
         ...
 
     def wakeup_ns(self, now_ns: int) -> int | None:
@@ -61,6 +61,8 @@ class Slot:
     stop_frame: StopFrame | None = None
     block: RegisterBlock | None = None
     source: SlotSource | None = field(default=None, eq=False)
+    delayed: "Slot | None" = None
+    """What waits for this probe of the fence."""
 
     @property
     def may_be_abandoned(self) -> bool:
@@ -94,7 +96,6 @@ class WireTimes:
     safety_ns: int
     other_ns: int
     probe_ns: int
-    max_late_ns: int
     has_numbered_replies: bool = False
     turnaround_ns: int = 2_000_000
     speed: LineSpeed = field(factory=lambda: LineSpeed.of_baud(115_200))

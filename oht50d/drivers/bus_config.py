@@ -4,6 +4,7 @@ import enum
 
 from attrs import field, frozen
 
+from oht50d.core.discovery import DiscoveryConfig
 from oht50d.drivers.serial_settings import SerialPortConfig
 from oht50d.drivers.tcp_link import TcpConfig
 from oht50d.model.units import Duration, SettingClash, between, milliseconds
@@ -38,12 +39,17 @@ class BusConfig:
     assumed_turnaround: Duration = field(
         default=milliseconds(2), validator=between(milliseconds(0.1), milliseconds(50))
     )
-    max_late: Duration = field(default=milliseconds(1000), validator=between(milliseconds(100), milliseconds(10_000)))
+    discovery: DiscoveryConfig = field(factory=DiscoveryConfig)
+    # Hears what another master and its modules say, sends nothing: motion is refused, the trace tells.
+    listen_only: bool = False
     maps: tuple[str, ...] = ("power.toml", "safety.toml", "travel_motor.toml", "dock.toml")
 
     def __attrs_post_init__(self) -> None:
         if self.transport.uses_tcp and self.tcp.host is None:
             raise SettingClash("transport", "rtu, because no bus.tcp.host is set", self.transport.value)
+        if self.listen_only and self.transport is Transport.TCP:
+            # Behind a gateway of Modbus TCP nobody hears what others say.
+            raise SettingClash("listen_only", "false with bus.transport = tcp", self.listen_only)
 
     @property
     def place(self) -> str:

@@ -12,13 +12,16 @@ import trio
 
 from oht50d.clock import now_ns
 from oht50d.codec.rtu import character_ns, encode_request, reply_length, silence_ns
+from oht50d.core.bus_scan import CANCELLED, FOR_A_STOP, BusScan, ScanOrder, character_bits, check_order
 from oht50d.core.frame_event import Note, Observe, Way, observe_nothing
 from oht50d.core.wire_schedule import Idle, Purpose, Slot, WireSchedule
 from oht50d.drivers.bus_config import BusConfig
 from oht50d.drivers.bus_transport import OpenPort, framing_of, line_times
-from oht50d.drivers.modbus_line import ByteLink, ModbusLine, Timer, Urgency
-from oht50d.model.bus import BusRequest, ExchangeResult
+from oht50d.drivers.listener import listen
+from oht50d.drivers.modbus_line import ByteLink, LineTimes, ModbusLine, Timer
+from oht50d.model.bus import BusRequest, ExchangeResult, Failure
 from oht50d.model.errors import LinkError, LinkLost
+from oht50d.model.line import LineSettings
 from oht50d.model.motion import Cause, CauseCode, Decision, StopKind, StopReport
 from oht50d.model.registers import BlockReadings
 from oht50d.model.snapshot import WireStatus
@@ -60,14 +63,18 @@ class FieldBus:
         self._publish_stop = publish_stop
         self._observe = observe
         self._record = record
+        self._own_line = self._set_line = LineSettings(
+            config.serial.baud, config.serial.parity, config.serial.stop_bits
+        )
         self._line = ModbusLine(framing_of(config), line_times(config), timer, observe, schedule.note_unexpected)
         self._wake = trio.Event()
-        self._opened_ns: int | None = None
         self._last_valid_ns: int | None = None
         self._problem = ("closed", "")
         self._device = ""
         self._told_warning = ""
         self._transactions = 0
+        self._is_listening = False
+        self._last_heard_ns: int | None = None
         self._opening_cause = CauseCode.BOOT
         self._reported: StopReport | None = None
         self._was_stop_active = True
@@ -101,6 +108,7 @@ class FieldBus:
 
     def repeat_stop(self) -> None:
         """Send the frames of the last stop again, and have them read back again."""
+        self._schedule.end_scan(FOR_A_STOP, now_ns())
         sequencer = self._schedule.sequencer
         if sequencer.is_active:
             sequencer.confirm_again(now_ns())
@@ -111,6 +119,17 @@ class FieldBus:
     def wake(self) -> None:
         """Something new wants the wire: an idle wait ends."""
         self._wake.set()
+
+    def start_scan(self, order: ScanOrder) -> None:
+        """Pause polling and look for modules as `order` says. Raises CommandRejected."""
+        timeout_ns = self._config.probe_timeout.ns
+        check_order(order, timeout_ns)
+        self._schedule.begin_scan(BusScan(order, timeout_ns, now_ns()))
+        self._wake.set()
+
+    def cancel_scan(self) -> None:
+        """End a scan, with S0 and identification as after an opening; nothing without one."""
+        self._schedule.end_scan(CANCELLED, now_ns())
 
     def discard_input(self) -> None:
         """Throw away what waits in the tty: after a loop gap it may be seconds old. Holds until it is drained."""
@@ -127,22 +146,25 @@ class FieldBus:
 
     @property
     def status(self) -> WireStatus:
-        cause, remedy = ("", "") if self._schedule.is_open else self._problem
+        cause, remedy = ("", "") if self._schedule.is_open or self._is_listening else self._problem
         return WireStatus(
             is_open=self._schedule.is_open,
             port=self._config.place,
             cause=cause,
             remedy=remedy,
             is_simulated=self._config.is_simulated,
-            opened_ns=self._opened_ns,
+            opened_ns=self._schedule.opened_ns,
             transactions=self._transactions,
             early_frames=self._line.early_frames,
             adopted_sequence=self._schedule.adopted_sequence,
-            last_valid_ns=self._last_valid_ns,
+            last_valid_ns=self._last_heard_ns if self._config.listen_only else self._last_valid_ns,
             unexpected_bytes=self._line.unexpected_bytes,
             device=self._device,
             transport=self._config.transport.value,
-            plan=self._schedule.plan_status,
+            scan=self._schedule.pause.progress(),
+            is_listen_only=self._config.listen_only,
+            is_listening=self._is_listening,
+            plan=self._schedule.polls.plan_status,
         )
 
     # -- the task
@@ -159,26 +181,46 @@ class FieldBus:
             self._problem = (str(problem), problem.remedy)
             raise
         try:
-            self._begin_session(link)
-            await self._serve(link)
+            if self._config.listen_only:
+                await self._listen(link)
+            else:
+                self._begin_session(link)
+                await self._serve(link)
         except LinkLost as problem:
             self._problem = (str(problem), problem.remedy or "Check the adapter and its cable.")
             raise
         finally:
+            self._is_listening = False
             self._schedule.close()
             self._opening_cause = CauseCode.BUS_LOST
             self._observe(now_ns(), Way.LINE, self._problem[0].encode(), Note.CLOSED, None)
             link.close()
 
     def _begin_session(self, link: ByteLink) -> None:
-        at_ns = self._opened_ns = now_ns()
+        at_ns = now_ns()
+        self._set_line = self._own_line
+        self._line.set_times(line_times(self._config))
         self._line.begin(at_ns)
+        self._note_opened(link, at_ns)
+        self._schedule.open(at_ns, Cause(self._opening_cause, at_ns, "the port was opened"))
+
+    def _note_opened(self, link: ByteLink, at_ns: int) -> None:
         self._device = link.device
         self._observe(at_ns, Way.LINE, f"{self._config.place} ({link.device})".encode(), Note.OPENED, None)
-        self._schedule.open(at_ns, Cause(self._opening_cause, at_ns, "the port was opened"))
         if link.warning and link.warning != self._told_warning:  # not again at every reopening
             _log.warning(link.warning, extra={"event": "bus.adapter"})
         self._told_warning = link.warning
+
+    async def _listen(self, link: ByteLink) -> None:
+        """Somebody else is the master: nothing is sent, not even a stop, and nothing heard becomes a reading."""
+        self._is_listening = True
+        self._note_opened(link, now_ns())
+        await listen(link, self._hear, self._schedule.adopt)
+
+    def _hear(self, at_ns: int, way: Way, octets: bytes, note: Note, purpose: Purpose | None) -> None:
+        if note is not Note.NOISE:
+            self._last_heard_ns = at_ns
+        self._observe(at_ns, way, octets, note, purpose)
 
     async def _serve(self, link: ByteLink) -> None:
         while True:
@@ -191,6 +233,7 @@ class FieldBus:
 
     async def _turn(self, link: ByteLink) -> None:
         """Silence, then what the schedule wants to do now."""
+        self._adopt_line(link)
         # Silence first: the schedule is asked when the frame is about to go and nothing is awaited after that, so that
         # no frame outlives a stop or its permit while the line has to be quiet.
         if await self._line.keep_silence(link, self._is_stop_due) or self._is_judged_first:
@@ -199,30 +242,64 @@ class FieldBus:
             await trio.lowlevel.checkpoint()
         if self._is_judged_first:
             await trio.lowlevel.checkpoint()
+        if self._wanted_line is not self._set_line:
+            return
         step = self._schedule.next(now_ns())
         self._report_stop()
         if isinstance(step, Idle):
             await self._idle(step.until_ns)
             return
         self._step = step
-        self._complete(step, await self._line.exchange(link, step, self._urgency(step)))
+        try:
+            result = await self._line.exchange(link, step, self._stop_kind(step), self._schedule.permit_ends_ns)
+        except LinkLost:
+            self._tell_lost(step)
+            raise
+        self._complete(step, result)
+
+    @staticmethod
+    def _tell_lost(slot: Slot) -> None:
+        """Who asked from outside must know that the frame may have gone out: nothing is written twice."""
+        if slot.source is not None:
+            at_ns = now_ns()
+            slot.source.complete(slot, ExchangeResult(slot.request, None, Failure.LINK_LOST, at_ns, at_ns))
 
     def _complete(self, slot: Slot, result: ExchangeResult) -> None:
         self._transactions += 1
         if result.is_valid:
             self._last_valid_ns = result.ended_ns
-        self._record(slot, result)
+        if self._set_line is self._own_line:
+            self._record(slot, result)
         readings = self._schedule.complete(slot, result)
         self._is_judged_first = readings is not None and self._publish(readings)
+
+    @property
+    def _wanted_line(self) -> LineSettings:
+        return self._schedule.pause.line or self._own_line
+
+    def _adopt_line(self, link: ByteLink) -> None:
+        """Set the port as what goes out next needs it: a scan tries other settings, a stop finds its own again."""
+        if self._wanted_line is self._set_line:
+            return
+        try:
+            link.reconfigure(self._wanted_line)
+        except LinkLost:
+            raise
+        except LinkError as problem:
+            self._schedule.end_scan(f"ended early: {problem}", now_ns())
+            link.reconfigure(self._own_line)
+        self._set_line = self._wanted_line
+        is_own = self._set_line is self._own_line
+        self._line.set_times(line_times(self._config) if is_own else times_of(self._set_line))
+        self._line.begin(now_ns())
 
     async def _idle(self, until_ns: int) -> None:
         self._wake = trio.Event()
         with trio.move_on_at(until_ns / 1e9):
             await self._wake.wait()
 
-    def _urgency(self, slot: Slot) -> Urgency:
-        kind = self._schedule.sequencer.kind if slot.purpose is Purpose.STOP else None
-        return Urgency(kind, self._schedule.permit_ends_ns)
+    def _stop_kind(self, slot: Slot) -> StopKind | None:
+        return self._schedule.sequencer.kind if slot.purpose is Purpose.STOP else None
 
     def _is_stop_due(self) -> bool:
         """A stop is under way, or the permit of energised drives has run out."""
@@ -243,6 +320,11 @@ class FieldBus:
         if report is not None and report != self._reported:
             self._reported = report
             self._publish_stop(report)
+
+
+def times_of(line: LineSettings) -> LineTimes:
+    """What a character and the silence take with these settings of a serial line."""
+    return LineTimes(character_ns(line.baud, character_bits(line)), silence_ns(line.baud))
 
 
 def exchange_ns(request: BusRequest, baud: int, turnaround_ns: int) -> int:

@@ -12,18 +12,21 @@ from attrs import frozen
 
 from oht50d.clock import NS_PER_S, now_ns
 from oht50d.codec.framing import Framing
-from oht50d.codec.modbus_pdu import ReplyMismatch
+from oht50d.codec.modbus_pdu import EXCEPTION_FLAG, ReplyMismatch
 from oht50d.core.frame_event import Note, Observe, Way
 from oht50d.core.wire_slots import Slot
 from oht50d.drivers.pending_reply import PendingReply
 from oht50d.model.bus import BusReply, BusRequest, ExceptionReply, ExchangeResult, Failure
 from oht50d.model.errors import LinkLost, RemoteProtocolError
+from oht50d.model.line import LineSettings
 from oht50d.model.motion import StopKind
 
 SEND_LIMIT_NS = 20_000_000
 """A port that has not taken a frame this long after its last character should be out is stuck."""
 GAP_LIMIT_NS = 50_000_000
 """Loop gap beyond which input is thrown away (SAFETY.md, Permits)."""
+WORTH_SLEEPING_NS = 1_000_000
+"""Time of missing characters (12 at 115200) from which on one sleep replaces two wake-ups or more."""
 MAX_NOISE_WAITS = 20
 """Bound on waiting for a babbling line: 20 silences (35 ms at 115200), then the frame goes out all the same."""
 STOP_NOISE_WAITS = 3
@@ -60,6 +63,10 @@ class ByteLink(Protocol):
 
     def drain_input(self) -> bytes: ...
 
+    def reconfigure(self, line: LineSettings) -> None:
+        """Set the open port anew; what waits in it is dropped. Raises LinkError, LinkLost if the port is gone."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -73,7 +80,7 @@ class Timer(Protocol):
 
     async def wait_until_ns(self, deadline_ns: int) -> None: ...
 
-    def hold_until_ns(self, deadline_ns: int) -> None: ...
+    def hold_until_ns(self, deadline_ns: int) -> int: ...
 
 
 @frozen
@@ -82,14 +89,6 @@ class LineTimes:
 
     character_ns: int
     silence_ns: int
-
-
-@frozen
-class Urgency:
-    """What a stop knows about an exchange: the kind of stop whose frame it is, when the drives' permit runs out."""
-
-    kind: StopKind | None
-    permit_ends_ns: int | None
 
 
 class ModbusLine:
@@ -101,9 +100,9 @@ class ModbusLine:
         times: LineTimes,
         timer: Timer,
         observe: Observe,
-        on_unexpected: Callable[[int, int], None],
+        on_unexpected: Callable[[bytes, int], None],
     ) -> None:
-        """`on_unexpected(unit, now_ns)` hears of bytes that nobody waited for."""
+        """`on_unexpected(octets, now_ns)` hears of bytes that nobody waited for."""
         self.pending = PendingReply()
         self.early_frames = 0
         self.unexpected_bytes = 0
@@ -115,10 +114,9 @@ class ModbusLine:
         self._line_free_ns = 0
         self._is_dirty = True
         self._must_drain = False
-        self._asked_unit = 0
         self._slot: Slot
         self._reception = _Reception()
-        self._sent_ns = self._ends_ns = 0
+        self._sent_ns = self._ends_ns = self._sent_bytes = 0
 
     @property
     def late_replies(self) -> int:
@@ -129,6 +127,10 @@ class ModbusLine:
         self._framing.reset()
         self._is_dirty = True
         self._line_free_ns = at_ns
+
+    def set_times(self, times: LineTimes) -> None:
+        """The port was set anew; call `begin` for an open one."""
+        self._times = times
 
     def discard_input(self) -> None:
         """Throw away what waits in the tty before the next frame: after a loop gap it may be seconds old."""
@@ -151,8 +153,8 @@ class ModbusLine:
             await self._timer.wait_until_ns(begins_ns)
         dropped = self._drain(link)
         if dropped and is_clean:
-            self.unexpected_bytes += dropped
-            self._on_unexpected(self._asked_unit, now_ns())
+            self.unexpected_bytes += len(dropped)
+            self._on_unexpected(dropped, now_ns())
         waits = 0
         # Asked in every round: a stop may come while the line is babbling.
         while dropped and waits < (STOP_NOISE_WAITS if is_stop_due() else MAX_NOISE_WAITS):
@@ -164,17 +166,22 @@ class ModbusLine:
         self._must_drain = False
         return has_waited
 
-    def _drain(self, link: ByteLink) -> int:
+    def _drain(self, link: ByteLink) -> bytes:
         dropped = link.drain_input()
         if dropped:
             self._observe(now_ns(), Way.RECEIVED, dropped, Note.UNEXPECTED, None)
-        return len(dropped)
+        return dropped
 
-    async def exchange(self, link: ByteLink, slot: Slot, urgency: Urgency) -> ExchangeResult:
+    async def exchange(
+        self, link: ByteLink, slot: Slot, kind: StopKind | None = None, permit_ends_ns: int | None = None
+    ) -> ExchangeResult:
         """One frame out, one reply in. Runs inside `pending.open()`: if that scope ends because no reply has come, the
-        outcome is that of `give_up`. The line is marked dirty if anything is left open."""
+        outcome is that of `give_up`. The line is marked dirty if anything is left open.
+
+        `kind` is that of the stop whose frame it is; `permit_ends_ns` when the permit of energised drives runs out.
+        """
         self._slot, self._reception = slot, _Reception()
-        sent_ns = self._sent_ns = await self._send(link, slot, urgency)
+        sent_ns = self._sent_ns = await self._send(link, slot, kind, permit_ends_ns)
         reception = self._reception
         self.pending.begin()
         try:
@@ -187,7 +194,8 @@ class ModbusLine:
         self._is_dirty = False
         self._line_free_ns = max(ended_ns, self._ends_ns)
         self._observe(ended_ns, Way.RECEIVED, reception.octets, reception.verdict(), slot.purpose)
-        return ExchangeResult(slot.request, reception.reply, None, sent_ns, ended_ns)
+        octets = len(reception.octets)
+        return ExchangeResult(slot.request, reception.reply, None, sent_ns, ended_ns, self._sent_bytes, octets)
 
     def give_up(self) -> ExchangeResult:
         """The outcome of the exchange whose reply has not come in time."""
@@ -203,21 +211,23 @@ class ModbusLine:
             reception.failure, note = Failure.SILENT, Note.STALE
         self._line_free_ns = max(ended_ns, self._ends_ns)
         self._observe(ended_ns, Way.RECEIVED, reception.octets, note, slot.purpose)
-        return ExchangeResult(slot.request, None, reception.failure, self._sent_ns, ended_ns)
+        octets = len(reception.octets)
+        return ExchangeResult(
+            slot.request, None, reception.failure, self._sent_ns, ended_ns, self._sent_bytes, octets
+        )  # fmt: skip
 
-    async def _send(self, link: ByteLink, slot: Slot, urgency: Urgency) -> int:
+    async def _send(self, link: ByteLink, slot: Slot, kind: StopKind | None, permit_ends_ns: int | None) -> int:
         """When the frame went out."""
         request, framing, times = slot.request, self._framing, self._times
         adu = framing.encode(request)
         framing.expect(request)
-        self._asked_unit = request.unit
         # Without a silence no frame can be early: the times of the line are those of somebody else's serial port.
         quiet_ns = self._line_free_ns + times.silence_ns if times.silence_ns else 0
-        self._timer.hold_until_ns(quiet_ns)
-        sent_ns = now_ns()
+        sent_ns = self._timer.hold_until_ns(quiet_ns)
         is_early = sent_ns < quiet_ns
         self.early_frames += is_early
         self._is_dirty = True
+        self._sent_bytes = len(adu)
         ends_ns = self._ends_ns = sent_ns + len(adu) * times.character_ns
         sent = link.send_now(adu)
         if sent < len(adu):
@@ -229,8 +239,8 @@ class ModbusLine:
             earliest_ns=ends_ns + times.silence_ns,
             reply_ns=reply_ns + times.silence_ns,
             deadline_ns=ends_ns + slot.timeout_ns + reply_ns,
-            kind=urgency.kind,
-            permit_ends_ns=urgency.permit_ends_ns,
+            kind=kind,
+            permit_ends_ns=permit_ends_ns,
         )
         return sent_ns
 
@@ -268,12 +278,22 @@ class ModbusLine:
                 return
             reception.octets += octets
             pending.note_begun()
+            if reception.reply is None:
+                await self._let_it_come(request, reception.octets)
+
+    async def _let_it_come(self, request: BusRequest, begun: bytes) -> None:
+        """Sleep for the characters that are missing: a UART hands a reply over in pieces of its buffer, each of which
+        would wake this process up. An exception reply is short."""
+        if len(begun) < 2 or begun[1] & EXCEPTION_FLAG:
+            return
+        missing_ns = (self._framing.reply_bytes(request) - len(begun)) * self._times.character_ns
+        if missing_ns > WORTH_SLEEPING_NS:
+            await self._timer.wait_until_ns(self._line_free_ns + missing_ns)
 
     async def _skip_foreign(self, link: ByteLink, octets: bytes) -> None:
         """A reply to something else, until the line is quiet again; the one that is waited for may still come (serial
         line V1.02, section 2.4.1: the time-out is kept running)."""
         self.unexpected_bytes += len(octets)
-        self._on_unexpected(octets[0], now_ns())
         quiet_s = self._times.silence_ns / NS_PER_S
         try:
             with trio.move_on_after(quiet_s) as quiet:
@@ -285,6 +305,7 @@ class ModbusLine:
                     quiet.deadline = trio.current_time() + quiet_s
         finally:
             self._observe(self._line_free_ns, Way.RECEIVED, octets, Note.MISMATCH, None)
+            self._on_unexpected(octets, now_ns())
 
 
 MAX_FOREIGN_BYTES = 4096

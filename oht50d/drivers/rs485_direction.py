@@ -24,7 +24,7 @@ class SendTimer(Protocol):
 
     async def wait_until_ns(self, deadline_ns: int) -> None: ...
 
-    def hold_until_ns(self, deadline_ns: int) -> None: ...
+    def hold_until_ns(self, deadline_ns: int) -> int: ...
 
 
 class SendControl(Protocol):
@@ -85,8 +85,13 @@ class RtsSwitch:
         self._discard_unsent = discard_unsent
         self._name = config.port
         self._is_set_to_send = config.rts_while_sending is RtsLevel.SET
-        self._character_ns = -(-config.character_bits * 1_000_000_000 // config.baud)
+        self._character_ns = 0
+        self.retime(config)
         self._delay_after_ns = config.delay_after_send_ms * 1_000_000
+
+    def retime(self, config: SerialPortConfig) -> None:
+        """The port was set to another speed or character."""
+        self._character_ns = -(-config.character_bits * 1_000_000_000 // config.baud)
 
     async def send(self, octets: bytes, write: Callable[[bytes], Awaitable[None]]) -> None:
         """Send a frame by `write`; returns when the line is free again. Raises LinkLost, and OSError of the port.

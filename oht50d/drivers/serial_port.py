@@ -4,6 +4,7 @@ Each `SerialLink` owns one descriptor, the lock that keeps others away, and the 
 Source: termios(3), tcflush(3).
 """
 
+import fcntl
 import os
 import termios
 from collections.abc import Callable
@@ -12,18 +13,21 @@ from pathlib import Path
 
 import serial
 import trio
+from attrs import evolve
 
 from oht50d.drivers.latency_timer import SYSFS
 from oht50d.drivers.port_control import NO_SUCH_CONTROL, Ioctl, system_ioctl
 from oht50d.drivers.rs485_direction import RtsSwitch
 from oht50d.drivers.serial_settings import DirectionControl, SerialPortConfig
-from oht50d.drivers.serial_setup import OpenedPort, explain, open_exclusively
+from oht50d.drivers.serial_setup import OpenedPort, apply_line, explain, open_exclusively
 from oht50d.drivers.timer import PreciseTimer
-from oht50d.model.errors import LinkLost
+from oht50d.model.errors import LinkError, LinkLost
+from oht50d.model.line import LineSettings
 
 __all__ = ["SerialLink", "SerialPortConfig", "open_serial_port"]
 
 DEFAULT_RECEIVE_BYTES = 4096
+_NOTHING = bytes(4)
 _MAX_DRAIN_READS = 64
 
 
@@ -49,6 +53,7 @@ class SerialLink:
 
     def __init__(self, config: SerialPortConfig, found: OpenedPort, opened: ExitStack) -> None:
         """Take over what `opened` would close; use `open_serial_port` instead."""
+        self._config = config
         self._name = config.port
         self._port = found.port
         self.device = found.device
@@ -56,6 +61,8 @@ class SerialLink:
         self.warning = found.warning
         self._rts = _make_switch(config, found, opened, self._discard_unsent)
         self._stream = trio.lowlevel.FdStream(os.dup(found.port.fileno()))
+        self._fd = self._stream.fileno()
+        self._waiting = bytearray(4)
         self._resources = opened.pop_all()
 
     def send_now(self, octets: bytes) -> int:
@@ -98,10 +105,12 @@ class SerialLink:
         try:
             while True:
                 # The wait is the checkpoint: `FdStream.receive_some` would turn the loop once more for every reply.
-                await trio.lowlevel.wait_readable(self._stream.fileno())
-                with suppress(BlockingIOError):
-                    octets = os.read(self._stream.fileno(), max_bytes)
+                await trio.lowlevel.wait_readable(self._fd)
+                try:
+                    octets = os.read(self._fd, max_bytes)
                     break
+                except BlockingIOError:
+                    continue
         except (OSError, trio.ClosedResourceError) as error:
             raise self._lost() from error
         if not octets:
@@ -115,6 +124,9 @@ class SerialLink:
         """
         dropped = b""
         try:
+            fcntl.ioctl(self._fd, termios.FIONREAD, self._waiting)
+            if self._waiting == _NOTHING:  # half the price of a read that finds nothing
+                return dropped
             for _ in range(_MAX_DRAIN_READS):
                 octets = os.read(self._port.fileno(), DEFAULT_RECEIVE_BYTES)
                 if not octets:
@@ -126,6 +138,22 @@ class SerialLink:
         except (OSError, termios.error, serial.PortNotOpenError) as error:
             raise self._lost() from error
         return dropped
+
+    def reconfigure(self, line: LineSettings) -> None:
+        """Set speed and character of the open port; what waits in it is dropped.
+
+        Raises LinkError if the driver does not know them, LinkLost if the port has hung up.
+        """
+        try:
+            self._config = evolve(self._config, baud=line.baud, parity=line.parity, stop_bits=line.stop_bits)
+            apply_line(self._port, self._config)
+            termios.tcflush(self._port.fileno(), termios.TCIFLUSH)
+        except ValueError as error:
+            raise LinkError(f"{self._name} cannot be set to {line}: {error}", cause="config") from error
+        except (OSError, termios.error) as error:
+            raise self._lost() from error
+        if self._rts is not None:
+            self._rts.retime(self._config)
 
     def set_dtr(self, is_asserted: bool) -> bool:
         """Drive the DTR line; False if the port has no such line (a pseudo-terminal). Raises LinkLost."""

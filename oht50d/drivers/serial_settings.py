@@ -8,20 +8,13 @@ import enum
 
 from attrs import Attribute, field, frozen, validators
 
+from oht50d.model.line import Parity
 from oht50d.model.units import SettingClash
 
 BAUD_RATES = (9600, 19_200, 38_400, 57_600, 115_200, 230_400, 256_000, 460_800, 500_000, 921_600, 1_000_000)
 MAX_DELAY_MS = 5
 """More would lie on the reply: a module may answer after 3.5 characters, which are 4 ms at 9600 baud."""
 _DELAY = validators.and_(validators.ge(0), validators.le(MAX_DELAY_MS))
-
-
-class Parity(enum.Enum):
-    """The parity bit of a character."""
-
-    NONE = "none"
-    EVEN = "even"
-    ODD = "odd"
 
 
 class DirectionControl(enum.Enum):

@@ -22,8 +22,9 @@ from oht50d.drivers.lock_file import LockHeld, take_lock
 from oht50d.drivers.port_control import Ioctl, PortControl, system_ioctl
 from oht50d.drivers.port_holders import describe_holders, holders_of
 from oht50d.drivers.rs485_direction import set_idle, set_kernel_mode
-from oht50d.drivers.serial_settings import DirectionControl, Parity, RtsLevel, SerialPortConfig
+from oht50d.drivers.serial_settings import DirectionControl, RtsLevel, SerialPortConfig
 from oht50d.model.errors import LinkError
+from oht50d.model.line import Parity
 
 _PTY_MAJORS = range(136, 144)
 _NOT_A_PORT = (errno.ENOTTY, errno.EINVAL, errno.EISDIR)
@@ -153,6 +154,12 @@ def _configure(port: serial.Serial, config: SerialPortConfig) -> None:
         check_character(config, termios.tcgetattr(port.fileno())[2])
     with suppress(OSError, ValueError):  # best effort: few drivers know the flag
         port.set_low_latency_mode(True)
+
+
+def apply_line(port: serial.Serial, config: SerialPortConfig) -> None:
+    """Set an open port to the speed and character of `config`. Raises LinkError, OSError, termios.error, ValueError."""
+    port.apply_settings({"baudrate": config.baud, "parity": _PARITIES[config.parity], "stopbits": config.stop_bits})
+    _configure(port, config)
 
 
 def check_character(config: SerialPortConfig, flags: int) -> None:

@@ -18,6 +18,7 @@ from attrs import field, frozen, validators
 
 from oht50d.clock import NS_PER_S, now_ns
 from oht50d.model.errors import LinkError, LinkLost
+from oht50d.model.line import LineSettings
 from oht50d.model.units import HOST, Duration, between, milliseconds
 
 DEFAULT_RECEIVE_BYTES = 4096
@@ -125,6 +126,10 @@ class TcpLink:
                 break
             dropped += octets
         return dropped
+
+    def reconfigure(self, line: LineSettings) -> None:
+        """Raises LinkError: the line behind a server is the server's."""
+        raise LinkError(f"{self._name} cannot be set to {line}", cause="config")
 
     def close(self) -> None:
         """Break the connection off; waiters get LinkLost.

@@ -19,6 +19,7 @@ LEAD_NS = 350_000
 """Waking up takes 40 to 130 us in a virtual machine; a turn of the loop, the choice and the encoding about 200 us."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_settime = _libc.timerfd_settime
 
 
 class _TimerSpec(ctypes.Structure):
@@ -41,31 +42,33 @@ class PreciseTimer:
 
     def __init__(self) -> None:
         self.lead_ns = LEAD_NS
+        self._spec = _TimerSpec(0, 0, 0, 0)
+        self._spec_at = ctypes.byref(self._spec)
         self._fd = _checked(_libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC))
 
     async def wait_until_ns(self, deadline_ns: int) -> None:
         """Return at or just after `deadline_ns`, never before; at once (after a checkpoint) if it has passed.
 
-        A cancellation disarms the timer and leaves it usable. Raises trio.ClosedResourceError after `close`.
+        A cancellation leaves it usable. Raises trio.ClosedResourceError after `close`.
         """
         if self._fd < 0:
             raise trio.ClosedResourceError("the timer is closed")
-        if deadline_ns <= now_ns():
+        remaining_ns = deadline_ns - now_ns()
+        if remaining_ns <= 0:
             await trio.lowlevel.checkpoint()
-            return
-        try:
-            while (remaining_ns := deadline_ns - now_ns()) > 0:
-                self._arm(remaining_ns)
-                await trio.lowlevel.wait_readable(self._fd)
-        finally:
-            if self._fd >= 0:
-                self._arm(0)
+        while remaining_ns > 0:
+            # Arming forgets an expiry that nobody has read, so nothing has to be disarmed afterwards.
+            self._arm(remaining_ns)
+            await trio.lowlevel.wait_readable(self._fd)
+            remaining_ns = deadline_ns - now_ns()
 
-    def hold_until_ns(self, deadline_ns: int) -> None:
-        """Spin until `deadline_ns` without letting any other task run; never for longer than `lead_ns`."""
-        ends_ns = min(deadline_ns, now_ns() + self.lead_ns)
-        while now_ns() < ends_ns:
-            pass
+    def hold_until_ns(self, deadline_ns: int) -> int:
+        """Spin until `deadline_ns`, letting no other task run, never for longer than `lead_ns`; the time then."""
+        at_ns = now_ns()
+        ends_ns = min(deadline_ns, at_ns + self.lead_ns)
+        while at_ns < ends_ns:
+            at_ns = now_ns()
+        return at_ns
 
     def close(self) -> None:
         """Close the descriptor; a waiter gets trio.ClosedResourceError. May be called twice."""
@@ -76,10 +79,9 @@ class PreciseTimer:
         os.close(fd)
 
     def _arm(self, delay_ns: int) -> None:
-        """Expire once after `delay_ns`; 0 disarms and forgets an expiry that nobody has read."""
-        seconds, rest_ns = divmod(delay_ns, NS_PER_S)
-        spec = _TimerSpec(0, 0, seconds, rest_ns)
-        _checked(_libc.timerfd_settime(self._fd, 0, ctypes.byref(spec), None))
+        """Expire once after `delay_ns`; an expiry that nobody has read is forgotten."""
+        self._spec.first_s, self._spec.first_ns = divmod(delay_ns, NS_PER_S)
+        _checked(_settime(self._fd, 0, self._spec_at, None))
 
 
 def _checked(result: int) -> int:

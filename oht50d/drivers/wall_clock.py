@@ -1,6 +1,12 @@
 """UTC for the records: RFC 3339 with milliseconds and Z; never used for a decision (no state of its own)."""
 
+import time
 from datetime import UTC, datetime
+
+
+def utc_now_ns() -> int:
+    """Nanoseconds since 1970 by the wall clock, which may step."""
+    return time.time_ns()
 
 
 def utc_now_ms() -> int:

@@ -310,13 +310,18 @@ class Failure(enum.Enum):
 
 @frozen
 class ExchangeResult:
-    """One exchange on the wire; exactly one of `reply` and `failure` is set. Times are Trio-clock nanoseconds."""
+    """One exchange on the wire; exactly one of `reply` and `failure` is set. Times are Trio-clock nanoseconds.
+
+    The bytes are those of the frames as they were on the line.
+    """
 
     request: BusRequest
     reply: BusReply | None
     failure: Failure | None
     sent_ns: int
     ended_ns: int
+    sent_bytes: int = 0
+    received_bytes: int = 0
 
     @property
     def is_valid(self) -> bool:

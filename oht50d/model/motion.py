@@ -85,6 +85,9 @@ class CauseCode(enum.Enum):
     MODULE_MISSING = "module_missing"
     NO_EVIDENCE = "no_evidence"
     STOPPING = "stopping"
+    MODULE_CHANGED = "module_changed"
+    BUS_SCAN = "bus_scan"
+    LISTEN_ONLY = "listen_only"
 
 
 @frozen

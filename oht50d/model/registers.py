@@ -57,13 +57,16 @@ class Quality(enum.Enum):
     GOOD = "good"
     OUT_OF_RANGE = "out_of_range"
     UNKNOWN_CODE = "unknown_code"
+    STUCK = "stuck"
+    """It has not changed for longer than its meaning allows (`stuck_after_ns`)."""
 
 
 @frozen
 class RegisterSpec:
     """One register. `minimum`, `maximum` and `default` are raw; value = raw * scale in `unit`.
 
-    `is_motion` marks the motion set of SAFETY.md: only the motion gate may encode a write to it.
+    `is_motion` marks the motion set of SAFETY.md: only the motion gate may encode a write to it. `stuck_after_ns` is
+    for what must vary by its meaning, such as the noise of a sensor: unchanged for so long it is not believed.
     """
 
     address: int
@@ -81,6 +84,7 @@ class RegisterSpec:
     is_safety_critical: bool = False
     is_motion: bool = False
     choices: Mapping[int, str] = field(factory=dict)
+    stuck_after_ns: int | None = None
 
     @property
     def is_readable(self) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from oht50d.model.lidar import LidarStatus, SectorReport
+from oht50d.model.modules import DiscoveryStatus, ModuleTrust, ScanProgress, Trust
 from oht50d.model.motion import Cause, Decision, MachineState, StopReport
 from oht50d.model.registers import ModuleKind, Reading
 
@@ -37,6 +38,7 @@ class ModuleStatus:
     problem: str
     counters: ModuleCounters
     readings: Mapping[str, Reading] = field(repr=False)
+    trust: ModuleTrust = ModuleTrust(Trust.UNSEEN)
     refused: frozenset[str] = frozenset()
     """Names of registers that the module refuses to be asked for."""
 
@@ -59,7 +61,10 @@ class WireStatus:
     """The field bus as a whole: `cause` and `remedy` are in words when the port is not open.
 
     `port` is the name as configured (a path, or host and port), `device` what it stood for when it was last opened.
-    `unexpected_bytes` came after a reply that was complete, so nobody had asked for them.
+    `opened_ns` is when the modules had to begin to prove who they are: the opening, or the end of a scan. `scan` is the
+    one under way or the last one. `unexpected_bytes` came after a reply that was complete: nobody had asked for them.
+    With `is_listen_only` nothing is ever sent and `is_open` is never true; `is_listening` says that the port is open
+    and heard.
     """
 
     is_open: bool
@@ -75,7 +80,15 @@ class WireStatus:
     unexpected_bytes: int = 0
     device: str = ""
     transport: str = "rtu"
+    is_listen_only: bool = False
+    is_listening: bool = False
+    scan: ScanProgress | None = None
     plan: PlanStatus | None = None
+
+    @property
+    def is_scanning(self) -> bool:
+        """Polling pauses for a scan."""
+        return self.scan is not None and self.scan.is_running
 
 
 @frozen
@@ -113,6 +126,7 @@ class Snapshot:
     speed_limit_mm_s: float
     is_commissioned: bool
     jog_nonce: int | None
+    discovery: DiscoveryStatus | None = None
 
     def reading(self, kind: ModuleKind, name: str) -> Reading | None:
         """The last reading of a register by module kind and register name; None if it was never read."""

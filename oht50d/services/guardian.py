@@ -137,6 +137,7 @@ class Guardian:
         floor_ns = self._kernel.floor_ns
         inputs = self._state.inputs(wire)
         decision = self._kernel.step(inputs, at_ns)
+        self._state.forget_silences()
         self._wire.take_over(decision)
         self._decision = decision
         if self._kernel.floor_ns != floor_ns:

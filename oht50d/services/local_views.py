@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from oht50d.core.history import finite
 from oht50d.core.history_events import stop_times_ms
+from oht50d.model.modules import TYPE_NAMES, DiscoveryStatus, FoundModule, ModuleRecord, ScanProgress
 from oht50d.model.motion import Cause, StopReport
 from oht50d.model.registers import Quality, Reading
 from oht50d.model.snapshot import ModuleStatus, Snapshot
@@ -60,6 +61,9 @@ def view_modules(snapshot: Snapshot, now_ns: int) -> list[Tree]:
             "serial": module.serial,
             "firmware": module.firmware,
             "problem": module.problem,
+            "trust": module.trust.trust.value,
+            "note": module.trust.note,
+            "accepted": _record(module.trust.record),
             "requests": module.counters.requests,
             "replies": module.counters.replies,
             "timeouts": module.counters.timeouts,
@@ -68,6 +72,63 @@ def view_modules(snapshot: Snapshot, now_ns: int) -> list[Tree]:
         }
         for module in snapshot.modules
     ]
+
+
+def view_found(found: FoundModule, now_ns: int) -> Tree:
+    """Somebody who answers where no map is bound."""
+    return {
+        "address": found.address,
+        "state": found.state.value,
+        "type_code": found.type_code,
+        "type": None if found.type_code is None else TYPE_NAMES.get(found.type_code),
+        "device_id": found.device_id,
+        "firmware": found.firmware,
+        "serial": found.serial,
+        "tag": found.tag,
+        "age_s": age_s(now_ns, found.seen_ns),
+        "line": None if found.line is None else str(found.line),
+        "problem": found.problem,
+    }
+
+
+def view_discovery(discovery: DiscoveryStatus | None, now_ns: int) -> Tree | None:
+    """The search beside polling; None where nobody searches."""
+    if discovery is None:
+        return None
+    return {
+        "first": discovery.first,
+        "last": discovery.last,
+        "rounds": discovery.rounds,
+        "is_searching": discovery.is_searching,
+        "age_s": age_s(now_ns, discovery.finished_ns),
+    }
+
+
+def view_scan(scan: ScanProgress | None, now_ns: int) -> Tree | None:
+    """The scan under way or the last one; None if there was none."""
+    if scan is None:
+        return None
+    return {
+        "is_running": scan.is_running,
+        "asked": scan.asked,
+        "planned": scan.planned,
+        "at": scan.at,
+        "end": scan.end,
+        "found": [view_found(found, now_ns) for found in scan.found],
+    }
+
+
+def _record(record: ModuleRecord | None) -> Tree | None:
+    if record is None:
+        return None
+    return {
+        "serial": record.serial,
+        "firmware": record.firmware,
+        "type_code": record.type_code,
+        "map": record.map_name,
+        "utc": record.accepted_utc,
+        "by": record.accepted_by,
+    }
 
 
 def view_registers(module: ModuleStatus, now_ns: int) -> list[Tree]:
@@ -114,6 +175,8 @@ def _wire(snapshot: Snapshot, now_ns: int) -> Tree:
     wire = snapshot.wire
     return {
         "is_open": wire.is_open,
+        "is_listen_only": wire.is_listen_only,
+        "is_listening": wire.is_listening,
         "port": wire.port,
         "device": wire.device or None,
         "transport": wire.transport,

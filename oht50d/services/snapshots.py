@@ -58,4 +58,5 @@ class SnapshotMaker:
             speed_limit_mm_s=kernel.speed_limit_mm_s(has_drive_timeout=self._identity.has_drive_timeout),
             is_commissioned=False,
             jog_nonce=kernel.lease.nonce,
+            discovery=state.discovery(),
         )

@@ -61,6 +61,7 @@ class BusLine:
         self._settle = settle
         self._server = ModbusServer(SERVED_FUNCTIONS)
         self._last_arrival_ns = 0
+        self._answered_ns: dict[int, int] = {}
         self._alarm: Alarm | None = None
         for unit in self.modules:
             self.counters.module(unit)
@@ -124,6 +125,7 @@ class BusLine:
         """The adapter is gone: what was on its way is lost."""
         self.counters.bus_hangups += 1
         self.wire.forget()
+        self._answered_ns.clear()
         self._noise.reset()
         self._server.reset()
         self.terminal.hang_up(is_link_kept=is_link_kept)
@@ -307,8 +309,21 @@ class BusLine:
         count = self.counters.modules[unit]
         count.wire_busy_ns += self.wire.silence_ns + wait_ns + len(octets) * self.wire.character_ns
         found = self._replies.emissions(octets, twin, unit, drawn, heard_ns + wait_ns)
+        found = self._in_order(unit, found)
         if drawn:
             for note in dict.fromkeys(note for emission in found for note in emission.notes):
                 count.note_fault(note)
         for emission in found:
             self.wire.emit(emission)
+
+    def _in_order(self, unit: int, found: list[Emission]) -> list[Emission]:
+        """A module does one thing at a time: what it was asked while a reply was held back is answered after that."""
+        begins_ns, after_ns = found[0].begins_ns, self._answered_ns.get(unit, 0)
+        if begins_ns < after_ns:
+            found = [
+                evolve(emission, begins_ns=emission.begins_ns + after_ns - begins_ns, holds_line=False)
+                for emission in found
+            ]
+        last = next(emission for emission in reversed(found) if emission.is_reply)
+        self._answered_ns[unit] = last.begins_ns + len(last.octets) * self.wire.character_ns + self.wire.silence_ns
+        return found

@@ -34,6 +34,7 @@ class PseudoTerminal:
         self._baud = baud
         self._master_fd: int | None = None
         self._slave_fd = -1
+        self._left_fd: int | None = None
         self._device = ""
         self._new_name: Path | None = None
         self._names = 0
@@ -61,13 +62,7 @@ class PseudoTerminal:
 
     def open_elsewhere(self, link_after_ns: int) -> None:
         """Come back as another device under a new name beside the link, which follows `link_after_ns` later."""
-        pair = os.openpty()
-        if os.ttyname(pair[1]) == self._device:
-            # The number is free again: it is given away once more and passed over.
-            first, pair = pair, os.openpty()
-            for descriptor in first:
-                os.close(descriptor)
-        self._make(pair)
+        self._make(os.openpty())
         self._names += 1
         self._new_name = self._link.with_name(f"{self._link.name}.{self._names}")
         _point(self._new_name, self._device)
@@ -91,11 +86,13 @@ class PseudoTerminal:
             self._link_due_ns = None
             self.linked_ns = time.monotonic_ns()
             _point(self._link, self._device)
+            self._let_go()
 
     def hang_up(self, *, is_link_kept: bool = False) -> None:
         """Close both sides and remove the names: whoever has it open reads end of file, then EIO.
 
-        A link that is kept points to a device that is no more.
+        A link that is kept points to a device that is no more. Its number stays taken until the link has moved, or
+        whoever follows the link could get the next pseudo-terminal of somebody else.
         """
         if self._master_fd is None:
             return
@@ -105,6 +102,7 @@ class PseudoTerminal:
     def close(self) -> None:
         """The same when no task waits for the line any more (idempotent); nothing of it stays."""
         self._close(is_link_kept=False)
+        self._let_go()
         if self._device:
             self._link.unlink(missing_ok=True)
 
@@ -117,9 +115,18 @@ class PseudoTerminal:
             self._new_name.unlink(missing_ok=True)
         self._new_name = self._link_due_ns = self.linked_ns = None
         os.close(self._master_fd)
-        os.close(self._slave_fd)
+        self._let_go()
+        self._left_fd = self._slave_fd
+        if not is_link_kept:
+            self._let_go()
         self._master_fd = None
         self._is_back = trio.Event()
+
+    def _let_go(self) -> None:
+        """The number of the last pseudo-terminal may be given to others."""
+        if self._left_fd is not None:
+            os.close(self._left_fd)
+            self._left_fd = None
 
     async def receive(self) -> bytes:
         """What the program wrote; waits through a hang-up. A cancellation loses nothing."""

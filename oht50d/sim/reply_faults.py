@@ -147,7 +147,9 @@ class ReplyFaults:
         after_ns = double.draw_delay_ns(self._chance)
         ahead = after_ns // self._wire.character_ns
         if ahead >= len(first.octets):
-            second = evolve(first, octets=twin, begins_ns=first.begins_ns + after_ns, notes=(note,), is_reply=False)
+            begins_ns = first.begins_ns + after_ns
+            # It does not hold the line: nobody who talks after the first reply could know of it.
+            second = evolve(first, octets=twin, begins_ns=begins_ns, notes=(note,), is_reply=False, holds_line=False)
             return [first, second]
         both = max(len(first.octets) - ahead, 0)
         garbage = self._wire.spoilt(first.octets[ahead:])

@@ -1,17 +1,22 @@
 """Modules, their registers and the wire as JSON values (API.md, section 8; no state)."""
 
+from oht50d.model.modules import TYPE_NAMES, FoundModule
 from oht50d.model.registers import ModuleMap, RegisterSpec
 from oht50d.model.snapshot import ModuleStatus, PlanStatus, Snapshot
 from oht50d.web.present import Json, age_ms, measured
 
 
 def modules_view(snapshot: Snapshot, now_ns: int) -> Json:
-    """Every bound module and the field bus that joins them."""
+    """Every bound module, who was found where none is bound, and the field bus that joins them."""
     wire = snapshot.wire
+    found = () if snapshot.discovery is None else snapshot.discovery.found
     return {
         "modules": [module_view(module, now_ns) for module in snapshot.modules],
+        "found": [found_view(one, now_ns) for one in found],
         "bus": {
             "is_open": wire.is_open,
+            "is_listen_only": wire.is_listen_only,
+            "is_listening": wire.is_listening,
             "port": wire.port,
             "device": wire.device or None,
             "transport": wire.transport,
@@ -23,6 +28,7 @@ def modules_view(snapshot: Snapshot, now_ns: int) -> Json:
             "unexpected_bytes": wire.unexpected_bytes,
             "plan": _plan_view(wire.plan),
             "age_ms": age_ms(wire.last_valid_ns, now_ns),
+            "is_scanning": wire.is_scanning,
         },
         "age_ms": age_ms(snapshot.taken_ns, now_ns),
     }
@@ -52,6 +58,8 @@ def module_view(module: ModuleStatus, now_ns: int) -> Json:
         "serial": module.serial,
         "firmware": module.firmware,
         "problem": module.problem,
+        "trust": module.trust.trust.value,
+        "accepted_serial": None if module.trust.record is None else module.trust.record.serial,
         "counters": {
             "requests": counters.requests,
             "replies": counters.replies,
@@ -59,6 +67,22 @@ def module_view(module: ModuleStatus, now_ns: int) -> Json:
             "noise": counters.noise,
             "exceptions": counters.exceptions,
         },
+    }
+
+
+def found_view(found: FoundModule, now_ns: int) -> Json:
+    """Somebody who answers where no map is bound: read only, whatever it is."""
+    return {
+        "address": f"{found.address:#04x}",
+        "addr": found.address,
+        "state": found.state.value,
+        "type_code": found.type_code,
+        "name": None if found.type_code is None else TYPE_NAMES.get(found.type_code),
+        "tag": found.tag,
+        "serial": found.serial,
+        "firmware": found.firmware,
+        "last_seen_ms": age_ms(found.seen_ns, now_ns),
+        "problem": found.problem,
     }
 
 

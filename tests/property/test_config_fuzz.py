@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from oht50d.app.check import report_maps, report_notes, report_values, report_warnings
-from oht50d.app.check_safety import report_motion, report_plan, report_reaction
+from oht50d.app.check_plan import report_plan
+from oht50d.app.check_safety import report_motion, report_reaction
 from oht50d.app.config import load_config, setting_names
 from oht50d.app.config_sources import read_document
 from oht50d.model.errors import ConfigError

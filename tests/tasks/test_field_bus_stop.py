@@ -82,7 +82,7 @@ async def moving(bench: Bench, velocity_mm_s: int = 90) -> Decision:
 async def test_a_stop_does_not_wait_for_a_reply_that_has_not_begun_in_time(
     autojump_clock: MockClock, trip_after_ms: int
 ) -> None:
-    bench = make_bench((25, 200, 200, 1000))
+    bench = make_bench((25, 200, 200))
     async with settled(bench):
         bench.rules.append(lambda request, _: [] if request.unit == DOCK else None)
         ends_ns = await sent_again(bench, POSITION_BLOCK)
@@ -100,7 +100,7 @@ async def test_a_stop_does_not_wait_for_a_reply_that_has_not_begun_in_time(
 
 
 async def test_a_reply_that_has_begun_is_waited_for(autojump_clock: MockClock) -> None:
-    bench = make_bench((25, 200, 200, 1000))
+    bench = make_bench((25, 200, 200))
 
     def slowly(request: BusRequest, honest: Pieces) -> Pieces | None:
         if request != POSITION_BLOCK:
@@ -121,7 +121,7 @@ async def test_a_reply_that_has_begun_is_waited_for(autojump_clock: MockClock) -
 
 async def test_a_reply_that_stalls_after_its_first_bytes_does_not_hold_a_stop(autojump_clock: MockClock) -> None:
     """It gets the time of its characters, the silence and ten milliseconds; then the stop goes out."""
-    bench = make_bench((25, 200, 200, 1000))
+    bench = make_bench((25, 200, 200))
 
     def stalled(request: BusRequest, honest: Pieces) -> Pieces | None:
         return [(3 * MS, honest[0][1][:4])] if request == POSITION_BLOCK else None

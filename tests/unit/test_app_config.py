@@ -390,3 +390,10 @@ def test_an_origin_that_no_browser_sends_is_refused(tmp_path: Path, origin: str)
     assert (error.key, error.file, error.line) == ("web.cors_origins", str(path), 4)
     assert error.found == f"{origin!r} (a text)"
     assert "https://panel.example" in str(error.expected)
+
+
+def test_a_bus_that_is_only_listened_to_is_warned_of() -> None:
+    (warning,) = load_config(
+        environ={}, default_file=Path("/nonexistent"), assignments=["bus.listen_only=true"]
+    ).warnings  # fmt: skip
+    assert "not even a stop" in warning

@@ -52,7 +52,7 @@ def test_totals() -> None:
     )
 
 
-@pytest.mark.parametrize("failure", [Failure.ABANDONED, Failure.FENCED, Failure.LINK_LOST])
+@pytest.mark.parametrize("failure", [Failure.ABANDONED, Failure.LINK_LOST])
 def test_what_is_not_the_modules_fault_is_not_held_against_it(failure: Failure) -> None:
     module = link()
     for _ in range(10):

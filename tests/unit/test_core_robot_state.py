@@ -1,7 +1,21 @@
 """What the guardian knows about the robot, reply by reply."""
 
 import pytest
-from core_fixtures import DOCK, MS, POWER, SAFETY, SECTORS, TRAVEL, S, WireBench, good_inputs, sector, stop_report
+from attrs import evolve
+from core_fixtures import (
+    DOCK,
+    MS,
+    POWER,
+    SAFETY,
+    SECTORS,
+    TRAVEL,
+    S,
+    WireBench,
+    fresh_registry,
+    good_inputs,
+    sector,
+    stop_report,
+)
 
 from oht50d.core.robot_state import MAX_STOPS, ONLINE_NS, RobotState, Simulation
 from oht50d.model.bus import Failure
@@ -12,7 +26,8 @@ from oht50d.model.snapshot import WireStatus
 
 
 def state(bench: WireBench, simulation: Simulation | None = None) -> RobotState:
-    return RobotState(bench.schedule, bench.actuators, simulation or Simulation(True, True), SECTORS)
+    simulation = simulation or Simulation(True, True)
+    return RobotState(bench.schedule, bench.actuators, simulation, SECTORS, fresh_registry(bench.maps))
 
 
 def wire(bench: WireBench) -> WireStatus:
@@ -66,6 +81,38 @@ def test_a_module_is_as_old_as_what_it_is_there_for() -> None:
     assert all(speeds)
     travel = robot.inputs(wire(bench)).modules[ModuleKind.TRAVEL]
     assert travel.last_valid_ns == min(speed.received_ns for speed in speeds if speed is not None)
+
+
+def test_a_silence_that_ends_between_two_steps_is_kept_for_the_second_one() -> None:
+    bench = WireBench().settle()
+    robot = fed(bench)
+    robot.forget_silences()
+    before = robot.inputs(wire(bench)).modules[ModuleKind.DOCK]
+    assert before.ended_silence is None
+    position = [p for p in bench.published if "velocity.x" in {spec.role for spec in p.block.specs}][-1]
+    ends_ns = position.received_ns + 152 * MS
+    for received_ns in (ends_ns, ends_ns + 20 * MS):
+        robot.apply_block(evolve(position, received_ns=received_ns))
+    after = robot.inputs(wire(bench)).modules[ModuleKind.DOCK]
+    assert (after.ended_silence, after.last_valid_ns) == ((before.last_valid_ns, ends_ns), ends_ns + 20 * MS)
+    robot.forget_silences()
+    assert robot.inputs(wire(bench)).modules[ModuleKind.DOCK].ended_silence is None
+
+
+def test_one_drive_alone_does_not_end_the_silence_of_both() -> None:
+    bench = WireBench().settle()
+    robot = fed(bench)
+    robot.forget_silences()
+    speeds = {"drive.1.actual_speed", "drive.2.actual_speed"}
+    drives = [p for p in bench.published if any(spec.role in speeds for spec in p.block.specs)][-2:]
+    since_ns = robot.inputs(wire(bench)).modules[ModuleKind.TRAVEL].last_valid_ns
+    for late_ms, readings in zip((140, 160), drives, strict=True):
+        robot.apply_block(evolve(readings, received_ns=bench.now_ns + late_ms * MS))
+    travel = robot.inputs(wire(bench)).modules[ModuleKind.TRAVEL]
+    assert travel.ended_silence in {
+        (since_ns, bench.now_ns + 160 * MS),
+        (drives[1].received_ns, bench.now_ns + 160 * MS),
+    }
 
 
 def test_identity_alone_is_not_a_valid_module() -> None:

@@ -1,5 +1,6 @@
 """The newest reading of every role."""
 
+from attrs import evolve
 from core_fixtures import SHIPPED, START_NS
 
 from oht50d.codec.registers import decode_block
@@ -52,3 +53,25 @@ def test_dirt_in_the_high_byte_of_an_eight_bit_register_is_no_value() -> None:
     assert chain is not None
     assert error is not None
     assert (chain.raw, chain.is_usable, error.raw) == (0, True, 0x0105)
+
+
+def test_a_reading_that_was_taken_stays_as_it_was() -> None:
+    roles = RoleTable()
+    roles.apply(safety_block(0, 1, 0, 0, 0, 0, 0, 0))
+    before = roles.get("chain.open")
+    roles.apply(safety_block(0, 0, 0, 0, 0, 0, 0, 0, at_ns=START_NS + 9))
+    assert before is not None
+    assert (before.raw, before.received_ns) == (1, START_NS)
+
+
+def test_of_two_blocks_with_one_role_the_later_reply_counts() -> None:
+    roles = RoleTable()
+    block = next(b for b in plan_blocks(SHIPPED["safety"]) if b.poll is PollClass.SAFETY)
+    twin = evolve(block, unit=0x0E, first=block.first + 1, specs=block.specs[1:])
+    roles.apply(safety_block(0, 1, 0, 0, 0, 0, 0, 0))
+    roles.apply(decode_block(twin, (0, 0, 0, 0, 0, 0, 0), requested_ns=START_NS, received_ns=START_NS + 9))
+    chain, status = roles.get("chain.open"), roles.get("safety.status")
+    assert chain is not None
+    assert status is not None
+    assert (chain.raw, chain.received_ns) == (0, START_NS + 9)
+    assert status.received_ns == START_NS, "the twin does not carry it"

@@ -28,6 +28,7 @@ from oht50d.core.safety_checks import (
 from oht50d.core.safety_config import BrakeWiring, SafetyConfig
 from oht50d.core.zones import ZoneView
 from oht50d.model.lidar import LidarLinkState
+from oht50d.model.modules import ModuleTrust, ScanProgress, Trust
 from oht50d.model.motion import Cause, CauseCode, StopKind, StopPhase, ZoneHit
 from oht50d.model.registers import ModuleKind
 
@@ -101,6 +102,48 @@ def test_loss_limits(kind: ModuleKind, code: str, moving_ms: int, resting_ms: in
 @pytest.mark.parametrize("kind", list(ModuleKind))
 def test_a_module_that_was_never_read_is_missing_not_lost(kind: ModuleKind, module: ModuleInput | None) -> None:
     assert found(evaluate_modules(with_module(kind, module), CONFIG, MOVING)) == {"module_missing"}
+
+
+@pytest.mark.parametrize("kind", list(ModuleKind))
+@pytest.mark.parametrize("moment", [MOVING, RESTING])
+def test_a_module_that_is_not_the_accepted_one_is_a_cause_in_its_own_words(kind: ModuleKind, moment: Moment) -> None:
+    for trust in (Trust.CHANGED, Trust.UNKNOWN):
+        module = ModuleInput(True, True, NOW, "", trust=ModuleTrust(trust, "another module at 0x05"))
+        (cause,) = evaluate_modules(with_module(kind, module), CONFIG, moment)
+        assert (cause.code, cause.detail, cause.place) == (C.MODULE_CHANGED, "another module at 0x05", kind.value)
+    for trust in (Trust.ACCEPTED, Trust.UPDATED):
+        module = ModuleInput(True, True, NOW, "", trust=ModuleTrust(trust, "firmware 1.02 instead of 1.01"))
+        assert found(evaluate_modules(with_module(kind, module), CONFIG, moment)) == set()
+
+
+def test_motion_waits_for_the_serial_number_of_a_module_that_answers() -> None:
+    nameless = ModuleInput(True, True, NOW, "", trust=ModuleTrust(Trust.UNSEEN))
+    (cause,) = evaluate_evidence(with_module(ModuleKind.POWER, nameless), RESTING)
+    assert cause.detail == "waiting for the serial number of every module"
+    silent = evolve(nameless, is_identified=False)
+    assert found(evaluate_evidence(with_module(ModuleKind.POWER, silent), RESTING)) == set(), "that is a loss"
+
+
+def test_while_a_scan_runs_nobody_is_lost_and_the_scan_is_the_cause() -> None:
+    scan = ScanProgress(is_running=True, asked=3, planned=40, at="0x04", found=())
+    inputs = evolve(silent_for(ModuleKind.SAFETY, 60 * S), wire=evolve(GOOD.wire, scan=scan))
+    assert found(evaluate_modules(inputs, CONFIG, RESTING)) == set()
+    (cause,) = evaluate_wire(inputs, RESTING)
+    assert (cause.code, cause.detail) == (C.BUS_SCAN, "40 addresses and settings to ask")
+    over = evolve(inputs, wire=evolve(inputs.wire, scan=evolve(scan, is_running=False)))
+    assert found(evaluate_wire(over, RESTING)) == set()
+    assert found(evaluate_modules(over, CONFIG, RESTING)) == {"safety_lost"}
+
+
+@pytest.mark.parametrize(("lasted_ms", "expected"), [(150, set()), (150.001, {"position_lost"})])
+def test_a_silence_that_has_ended_since_the_last_step_counts(lasted_ms: float, expected: set[str]) -> None:
+    ended_ns = NOW - 5 * MS
+    silence = (ended_ns - round(lasted_ms * MS), ended_ns)
+    inputs = with_module(ModuleKind.DOCK, ModuleInput(True, True, ended_ns, "", ended_silence=silence))
+    assert found(evaluate_modules(inputs, CONFIG, MOVING)) == expected
+    assert found(evaluate_modules(inputs, CONFIG, RESTING)) == set()
+    after_a_gap = evolve(MOVING, floor_ns=ended_ns - 140 * MS)
+    assert found(evaluate_modules(inputs, CONFIG, after_a_gap)) == set()
 
 
 def test_after_an_opening_a_module_has_a_second_before_it_counts_as_lost() -> None:
@@ -393,3 +436,12 @@ def test_fresh(limit_ns: int, expected: bool) -> None:
     assert is_fresh(reading(0, NOW), NOW, limit_ns) is expected
     assert not is_fresh(None, NOW, limit_ns)
     assert not is_fresh(reading(0, NOW, is_usable=False), NOW, limit_ns)
+
+
+def test_a_bus_that_is_only_listened_to_refuses_motion_with_words() -> None:
+    wire = evolve(GOOD.wire, is_open=False, is_listen_only=True, is_listening=True, opened_ns=None)
+    (cause_,) = evaluate_wire(evolve(GOOD, wire=wire), RESTING)
+    assert cause_.code is C.LISTEN_ONLY
+    assert "nothing is sent" in cause_.detail
+    closed = evolve(wire, is_listening=False, cause="no such device")
+    assert codes(tuple(evaluate_wire(evolve(GOOD, wire=closed), RESTING))) == {"listen_only", "module_missing"}

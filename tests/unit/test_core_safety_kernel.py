@@ -24,7 +24,9 @@ from kernel_inputs import at, drives, lost, status
 from oht50d.core.inputs import ModuleInput
 from oht50d.core.jog import LeaseState
 from oht50d.core.safety_config import BrakeWiring, SafetyConfig
+from oht50d.model.errors import CommandRejected
 from oht50d.model.lidar import LidarLinkState
+from oht50d.model.modules import ModuleTrust, ScanProgress, Trust
 from oht50d.model.motion import CauseCode, Decision, Direction, MachineState, StopKind
 from oht50d.model.registers import ModuleKind
 
@@ -179,6 +181,45 @@ def test_a_module_that_was_never_seen_inhibits_but_does_not_latch() -> None:
     decision = bench.step(modules=missing)
     assert "module_missing" in codes(decision.inhibits)
     assert not bench.kernel.latch.is_tripped
+
+
+def swapped(now_ns: int) -> dict[ModuleKind, ModuleInput]:
+    """Another dock module answers."""
+    good = good_inputs(now_ns).modules
+    return {**good, ModuleKind.DOCK: evolve(good[ModuleKind.DOCK], trust=ModuleTrust(Trust.CHANGED, "serial 1234"))}
+
+
+def test_a_changed_module_inhibits_at_rest_and_is_free_once_it_is_accepted() -> None:
+    bench = KernelBench().arm()
+    assert "module_changed" in codes(bench.step(modules=swapped).inhibits)
+    assert not bench.kernel.latch.is_tripped
+    bench.changes["modules"] = swapped
+    assert bench.press().permit is None
+    del bench.changes["modules"]
+    assert "module_changed" not in codes(bench.step().inhibits)
+
+
+def test_a_module_that_changes_under_way_is_a_controlled_stop_that_latches() -> None:
+    bench = moving()
+    decision = bench.step(modules=swapped)
+    assert (decision.permit, decision.stop) == (None, StopKind.S1)
+    assert "module_changed" in codes(bench.kernel.latch.causes)
+    assert not bench.kernel.latch.is_person_related
+
+
+def test_a_scan_latches_and_is_not_reset_while_it_runs() -> None:
+    bench = KernelBench()
+    bench.reset()
+    scan = ScanProgress(is_running=True, asked=0, planned=9, at="", found=())
+    bench.changes["wire"] = lambda now_ns: evolve(good_inputs(now_ns).wire, scan=scan)
+    assert "bus_scan" in codes(bench.step().inhibits)
+    assert bench.state() is MachineState.SAFE
+    with pytest.raises(CommandRejected, match="still present"):
+        bench.reset()
+    del bench.changes["wire"]
+    bench.pass_time(50)
+    bench.reset(is_at_vehicle=False)
+    assert bench.state() is MachineState.IDLE
 
 
 def test_each_missing_module_is_named_with_its_own_age() -> None:

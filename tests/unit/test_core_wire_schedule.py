@@ -232,7 +232,7 @@ def test_a_damaged_safety_reply_is_asked_for_again_at_once() -> None:
         slot = bench.next_slot()
     bench.finish(slot, Failure.NOISE)
     probe = bench.next_slot()
-    assert (probe.purpose, probe.request) == (Purpose.FENCE, ReadRegisters(SAFETY, 0x0100, 1))
+    assert (probe.purpose, probe.request) == (Purpose.FENCE, ReadRegisters(SAFETY, 0x00F8, 1))
     bench.finish(probe, bench.slaves.answer(probe.request))
     again = bench.next_slot()
     assert (again.purpose, again.request) == (Purpose.POLL, slot.request)

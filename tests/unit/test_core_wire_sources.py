@@ -61,7 +61,8 @@ def test_a_motion_frame_from_outside_is_refused_and_never_sent() -> None:
     asker = Asker(WriteRegister(SAFETY, BRAKE, 1))
     bench = settled((asker, Rank.ERRAND))
     slots = bench.run(200)
-    assert asker.refusals == ["only the motion gate may write this"]
+    assert len(asker.refusals) == 1
+    assert "only the motion gate writes that" in asker.refusals[0]
     assert all(isinstance(slot.request, ReadRegisters) for slot in slots)
 
 
@@ -87,3 +88,29 @@ def test_a_source_waits_behind_the_fence_like_everybody() -> None:
         if slot.request.unit == DOCK and isinstance(slot.request, ReadRegisters)
     ]
     assert shapes[0] != (0x0100, 3), "another shape must prove first that the old reply is gone"
+
+
+def test_a_source_learns_from_the_probe_that_its_module_is_still_silent() -> None:
+    asker = Asker(ReadRegisters(0x07, 0x0100, 3))
+    bench = settled((asker, Rank.BACKGROUND))
+    bench.slaves.silent.add(0x07)
+    bench.run(400)
+    sent = [slot.request for _, slot in bench.sent if slot.request.unit == 0x07]
+    assert sent.count(asker.request) == 1, "after that it waits behind probes"
+    assert len(asker.outcomes) == len(sent) > 3
+    assert {(result.request, result.failure) for result in asker.outcomes} == {(asker.request, Failure.SILENT)}
+    bench.slaves.silent.clear()
+    bench.run(100)
+    assert asker.outcomes[-1].is_valid
+
+
+def test_a_write_behind_a_probe_that_nobody_answers_is_refused_and_not_said_to_be_sent() -> None:
+    asker = Asker(WriteRegister(0x07, 0x0100, 3))
+    bench = settled((asker, Rank.ERRAND))
+    bench.schedule.gate.refusal = lambda _request: None
+    bench.slaves.silent.add(0x07)
+    bench.run(400)
+    assert [slot.request for _, slot in bench.sent].count(asker.request) == 1
+    assert [result.failure for result in asker.outcomes] == [Failure.SILENT]
+    (why,) = asker.refusals
+    assert why.startswith("not sent")

@@ -1,9 +1,10 @@
 """What `oht50ctl` prints: columns, units, ages, unknown told."""
 
+import pytest
 from attrs import evolve
 from memory_samples import MS, START_NS, a_snapshot, a_stop
 
-from oht50d.app import ctl_text
+from oht50d.app import ctl_modules, ctl_text
 from oht50d.model.motion import Cause, CauseCode, MachineState, StopPhase
 from oht50d.services.local_views import view_modules, view_registers, view_status
 
@@ -38,6 +39,16 @@ def test_a_closed_bus_names_its_remedy() -> None:
     assert "CLOSED on /dev/ttyOHT485, last heard never: held (stop brltty)" in text
 
 
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [("/dev/ttyUSB1", "on /dev/ttyOHT485 (/dev/ttyUSB1),"), ("/dev/ttyOHT485", "on /dev/ttyOHT485,")],
+)
+def test_a_stable_name_is_told_with_what_it_stands_for(found: str, words: str) -> None:
+    snapshot = a_snapshot()
+    text = ctl_text.status_text(view_status(evolve(snapshot, wire=evolve(snapshot.wire, device=found)), NOW_NS))
+    assert words in text
+
+
 def test_an_unconfirmed_stop_points_to_the_red_button() -> None:
     text = ctl_text.stop_text({"outcome": "unknown", "persisted": False, "message": "no read-back"})
     assert "NOT CONFIRMED, press the red button" in text
@@ -49,7 +60,7 @@ def test_an_unconfirmed_stop_points_to_the_red_button() -> None:
 
 
 def test_tables_are_aligned() -> None:
-    lines = ctl_text.modules_text({"modules": view_modules(a_snapshot(), NOW_NS)}).splitlines()
+    lines = ctl_modules.modules_text({"modules": view_modules(a_snapshot(), NOW_NS)}).splitlines()
     assert lines[0].index("STATE") == lines[1].index("online") == lines[2].index("online")
     assert lines[1].startswith("0x02")
 

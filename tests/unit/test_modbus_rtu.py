@@ -185,6 +185,9 @@ def test_exception_is_recognised_before_the_normal_length_is_in() -> None:
         (READ, "11 04", "function 4 instead of 3"),
         (READ, "11 86", "function 134 instead of 3"),
         (READ, "11 03 04", "byte count 4 instead of 6"),
+        (READ, "12 03 06 02 2B 00 00 00 64", "unit 18 instead of 17"),
+        (READ, "11 04 06 02 2B 00 00 00 64", "function 4 instead of 3"),
+        (READ, "11 03 04 02 2B 00 00 00 64", "byte count 4 instead of 6"),
         (READ, "11 83 0C", "exception code 12"),
         (READ, "11 83 00", "exception code 0"),
         (WriteRegister(17, 1, 3), "11 06 00 02 00 03", "echoed address 0x0002 instead of 0x0001"),
@@ -234,6 +237,29 @@ def test_bytes_without_a_request_and_after_a_reset_are_refused() -> None:
     client.reset()
     with pytest.raises(RemoteProtocolError, match="without a request"):
         client.receive_data(READ_FRAME[4:])
+
+
+@pytest.mark.parametrize("request_", [READ, WriteRegister(17, 1, 3), WriteRegisters(17, 1, (1, 2))])
+def test_the_same_reply_again_is_refused(request_: BusRequest) -> None:
+    replies: dict[BusRequest, BusReply] = {
+        READ: ReadReply(17, (555, 0, 100)),
+        WriteRegister(17, 1, 3): WriteReply(17, 1, 1, 3),
+        WriteRegisters(17, 1, (1, 2)): WriteReply(17, 1, 2, None),
+    }
+    frame = encode_reply(replies[request_])
+    framing = RtuFraming()
+    framing.expect(request_)
+    assert framing.receive_data(frame) == replies[request_]
+    with pytest.raises(RemoteProtocolError, match="without a request"):
+        framing.receive_data(frame)
+    with pytest.raises(RemoteProtocolError, match="after the end"):
+        receive(request_, frame + frame)
+
+
+@pytest.mark.parametrize("request_", [WriteRegister(17, 1, 0x10000), WriteRegisters(17, 0xFFFF, (1, 2))])
+def test_what_cannot_be_sent_is_not_expected(request_: BusRequest) -> None:
+    with pytest.raises(LocalProtocolError):
+        RtuFraming().expect(request_)
 
 
 def test_expecting_again_forgets_the_older_bytes() -> None:

@@ -6,15 +6,19 @@ import pytest
 
 from oht50d.model.errors import ConfigError
 from oht50d.model.units import Duration
-from oht50d.sim.faults import FaultKind
+from oht50d.sim.control_bus import BusDesk
+from oht50d.sim.control_plant import PlantDesk
+from oht50d.sim.fault_kinds import EXCHANGE_KINDS, PARAMETERS, FaultKind
 from oht50d.sim.line_settings import LineSettings, Parity
 from oht50d.sim.robot import Robot, load_maps
 from oht50d.sim.scenario import MAX_SCENARIO_BYTES, Scenario
 
-CONFIG = Path(__file__).resolve().parents[2] / "config"
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "config"
+SHIPPED = sorted(path.stem for path in (CONFIG / "scenarios").glob("*.toml"))
 
 
-@pytest.mark.parametrize("name", ["hall", "hall_timeout", "empty", "empty_timeout", "faults_demo"])
+@pytest.mark.parametrize("name", SHIPPED)
 def test_the_shipped_scenarios_make_a_robot(name: str, tmp_path: Path) -> None:
     scenario = Scenario.load(CONFIG / "scenarios" / f"{name}.toml")
     maps = load_maps(scenario, CONFIG / "modules")
@@ -150,3 +154,20 @@ def test_a_module_that_no_map_knows_needs_a_type() -> None:
     scenario = Scenario.parse("[[module]]\naddress = 6", file="x.toml")
     with pytest.raises(ConfigError, match=r"module\[0\]\.type: missing key"):
         load_maps(scenario, CONFIG / "modules")
+
+
+def test_the_shipped_fault_scenarios_show_every_fault_of_the_bus() -> None:
+    found = {
+        fault.kind
+        for name in ("faults_demo", "bus_faults")
+        for fault in Scenario.load(CONFIG / "scenarios" / f"{name}.toml").fault
+    }
+    assert EXCHANGE_KINDS - found == {FaultKind.LOST_REPLY}
+    assert {FaultKind.SECOND_MASTER, FaultKind.REPLUG, FaultKind.HANGUP} <= found
+
+
+def test_the_page_of_the_simulator_names_every_fault_parameter_and_operation() -> None:
+    page = (ROOT / "docs" / "simulator.md").read_text()
+    orders = [name for desk in (BusDesk, PlantDesk) for name in desk(None).operations]  # type: ignore[arg-type]  # names only
+    words = [kind.value for kind in FaultKind] + [name for names in PARAMETERS.values() for name in names] + orders
+    assert [word for word in dict.fromkeys(words) if f"`{word}`" not in page] == []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import serial
+import trio
 
 from oht50d.codec.rtu import crc16, encode_request
 from oht50d.model.bus import ReadRegisters
@@ -138,22 +139,26 @@ def test_settings_change_one_by_one_and_within_limits() -> None:
 # -- names
 
 
-def test_plugged_in_elsewhere_the_stable_name_follows(tmp_path: Path) -> None:
+async def test_plugged_in_elsewhere_the_stable_name_follows(tmp_path: Path) -> None:
     terminal = PseudoTerminal(tmp_path / "bus")
     terminal.open()
-    first = terminal.device
-    assert (str((tmp_path / "bus").readlink()), terminal.new_name) == (first, None)
+    assert (str((tmp_path / "bus").readlink()), terminal.new_name) == (terminal.device, None)
     for number in (1, 2):
         before = terminal.device
-        terminal.close()
+        terminal.hang_up(is_link_kept=True)
+        assert (str((tmp_path / "bus").readlink()), Path(before).exists()) == (before, False)
+        ours, theirs = os.openpty()
+        assert os.ttyname(theirs) != before, "the link that is left behind leads to nobody else"
         terminal.open_elsewhere(0)
         assert terminal.device != before
         assert (str((tmp_path / "bus").readlink()), terminal.new_name) == (terminal.device, tmp_path / f"bus.{number}")
         assert terminal.linked_ns is not None
+        os.close(ours)
+        os.close(theirs)
     terminal.close()
     terminal.open_elsewhere(40 * MS)
     assert (list(tmp_path.iterdir()), terminal.linked_ns) == ([tmp_path / "bus.3"], None)
-    time.sleep(0.05)
+    await trio.sleep(0.05)
     terminal.settle_link()
     assert {str((tmp_path / name).readlink()) for name in ("bus", "bus.3")} == {terminal.device}
     terminal.close()

@@ -5,117 +5,25 @@ Every single published word is compared with what the module holds.
 """
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, suppress
 
 import pytest
 import trio
-from attrs import define, evolve, field
-from bus_fakes import shipped_maps
+from bus_owner import BLOCKS, Owner, owner_on
 from modbus_servers import ModbusServer, Proxy
 from truth_words import LEFT_BY_S0, SERIALS, TRUTH
 
-from oht50d.app.rooms import wire_times
 from oht50d.clock import now_ns
-from oht50d.core.actuators import find_actuators
-from oht50d.core.poll_plan import plan_blocks
-from oht50d.core.robot_state import RobotState, Simulation
-from oht50d.core.safety_config import SafetyConfig
-from oht50d.core.wire_schedule import WireSchedule
 from oht50d.drivers.bus_config import BusConfig, Transport
-from oht50d.drivers.bus_transport import opener_of
-from oht50d.drivers.field_bus import FieldBus
-from oht50d.drivers.serial_port import open_serial_port
 from oht50d.drivers.tcp_link import TcpConfig
-from oht50d.drivers.timer import PreciseTimer
-from oht50d.model.errors import LinkError
-from oht50d.model.registers import BlockReadings
-from oht50d.model.snapshot import ModuleStatus
 
-LIMIT_S = 60.0
 BOTH = pytest.mark.parametrize("transport", ["tcp", "rtu_over_tcp"])
-WORDS = {(unit, row[0]): row[2] for unit, rows in TRUTH.items() for row in rows}
-HELD = {place: {word, 0} if place in LEFT_BY_S0 else {word} for place, word in WORDS.items()}
-MAPS = shipped_maps()
-BLOCKS = {(block.unit, block.first) for module in MAPS for block in plan_blocks(module)}
 
 
-@define(slots=False)
-class Owner:
-    """A bus owner that is run again and again, as the supervisor does, and all that it published."""
-
-    config: BusConfig
-    bus: FieldBus
-    state: RobotState
-    problems: list[LinkError] = field(factory=list)
-    readings: list[BlockReadings] = field(factory=list)
-
-    @property
-    def modules(self) -> tuple[ModuleStatus, ...]:
-        return self.state.modules(now_ns())
-
-    def accept(self, readings: BlockReadings) -> bool:
-        self.readings.append(readings)
-        self.state.apply_block(readings)
-        return False
-
-    def untrue(self) -> list[tuple[int, int, int]]:
-        """Unit, address and word of everything that was published and is not what the module holds."""
-        return [
-            (block.block.unit, address, word)
-            for block in self.readings
-            for address, word in enumerate(block.words, block.block.first)
-            if word not in HELD[block.block.unit, address]
-        ]
-
-    def blocks_read(self) -> set[tuple[int, int]]:
-        return {(block.block.unit, block.block.first) for block in self.readings}
-
-    async def until(self, is_reached: Callable[[], bool], what: str) -> None:
-        with trio.move_on_after(LIMIT_S):
-            while not is_reached():  # noqa: ASYNC110 - what is waited for is spread over several rooms
-                await trio.sleep(0.005)
-            return
-        raise AssertionError(f"not within {LIMIT_S} s: {what}; {self.bus.status}")
-
-    async def until_online(self) -> None:
-        await self.until(lambda: all(module.is_online for module in self.modules), "all modules are online")
-
-    async def run(self) -> None:
-        while True:
-            try:
-                await self.bus.run()
-            except LinkError as problem:
-                self.problems.append(problem)
-                await trio.sleep(0.03)
-
-
-@asynccontextmanager
-async def owner_on(transport: str, port: int, *, is_patient: bool = True) -> AsyncIterator[Owner]:
-    """`is_patient`: a shared machine may let the server's thread wait."""
+def owner_over(transport: str, port: int, *, is_patient: bool = True) -> AbstractAsyncContextManager[Owner]:
     config = BusConfig(transport=Transport(transport), tcp=TcpConfig(host="127.0.0.1", port=port))
-    times = wire_times(config)
-    if is_patient:
-        times = evolve(times, safety_ns=500_000_000, other_ns=500_000_000, probe_ns=500_000_000)
-    actuators = find_actuators(MAPS, released_word=1)
-    schedule = WireSchedule(MAPS, actuators, SafetyConfig(), times)
-    state = RobotState(schedule, actuators, Simulation(True, True), sectors=8)
-    timer = PreciseTimer()
-    owner: Owner
-
-    def accept(readings: BlockReadings) -> bool:
-        return owner.accept(readings)
-
-    bus = FieldBus(config, schedule, timer, opener_of(config, open_serial_port), accept, state.apply_stop)
-    owner = Owner(config, bus, state)
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(owner.run)
-            yield owner
-            nursery.cancel_scope.cancel()
-    finally:
-        timer.close()
+    return owner_on(config, is_patient=is_patient)
 
 
 @pytest.fixture
@@ -126,7 +34,7 @@ def server(transport: str) -> Iterator[ModbusServer]:
 
 @BOTH
 async def test_every_readable_register_is_read_and_typed_truly(transport: str, server: ModbusServer) -> None:
-    async with owner_on(transport, server.port) as owner:
+    async with owner_over(transport, server.port) as owner:
         await owner.until(lambda: owner.blocks_read() == BLOCKS, "every block was read")
         modules, status = owner.modules, owner.bus.status
     assert owner.untrue() == []
@@ -144,7 +52,7 @@ async def test_every_readable_register_is_read_and_typed_truly(transport: str, s
 
 @BOTH
 async def test_replies_in_pieces_are_put_together(transport: str, server: ModbusServer) -> None:
-    async with Proxy.in_front_of(server.port) as proxy, owner_on(transport, proxy.port) as owner:
+    async with Proxy.in_front_of(server.port) as proxy, owner_over(transport, proxy.port) as owner:
         proxy.piece_bytes = 1
         await owner.until(lambda: owner.blocks_read() == BLOCKS, "every block was read")
     assert owner.untrue() == []
@@ -160,7 +68,7 @@ async def test_replies_that_come_after_their_time_are_never_taken_for_others(
     Without numbers (tcp) or fence (rtu_over_tcp) dozens of words of other blocks are published here.
     """
     dice = random.Random(7)
-    async with Proxy.in_front_of(server.port) as proxy, owner_on(transport, proxy.port, is_patient=False) as owner:
+    async with Proxy.in_front_of(server.port) as proxy, owner_over(transport, proxy.port, is_patient=False) as owner:
         await owner.until_online()
         proxy.delay_s = lambda: dice.choice((0.0, 0.03, 0.03, 0.06, 0.07, 0.08))
         await owner.until(lambda: sum(m.counters.timeouts for m in owner.modules) >= 60, "60 replies came too late")
@@ -177,7 +85,7 @@ async def test_replies_that_come_after_their_time_are_never_taken_for_others(
 
 @BOTH
 async def test_a_server_that_starts_again_is_found_again(transport: str, server: ModbusServer) -> None:
-    async with owner_on(transport, server.port) as owner:
+    async with owner_over(transport, server.port) as owner:
         await owner.until_online()
         for _ in range(2):
             await trio.to_thread.run_sync(server.stop)
@@ -195,7 +103,7 @@ async def test_a_server_that_starts_again_is_found_again(transport: str, server:
 
 @BOTH
 async def test_a_connection_that_is_cut_at_any_moment_costs_no_truth(transport: str, server: ModbusServer) -> None:
-    async with Proxy.in_front_of(server.port) as proxy, owner_on(transport, proxy.port) as owner:
+    async with Proxy.in_front_of(server.port) as proxy, owner_over(transport, proxy.port) as owner:
         for _ in range(8):
             await owner.until_online()
             proxy.delay_s = lambda: 0.004
@@ -212,7 +120,7 @@ async def test_a_connection_that_is_cut_at_any_moment_costs_no_truth(transport: 
 @BOTH
 async def test_a_half_dead_peer_costs_the_modules_and_then_the_connection(transport: str, server: ModbusServer) -> None:
     """It takes every request and answers none, while its TCP goes on acknowledging."""
-    async with Proxy.in_front_of(server.port) as proxy, owner_on(transport, proxy.port, is_patient=False) as owner:
+    async with Proxy.in_front_of(server.port) as proxy, owner_over(transport, proxy.port, is_patient=False) as owner:
         await owner.until_online()
         proxy.is_mute = True
         began_ns = now_ns()
@@ -238,14 +146,14 @@ async def test_a_server_of_something_else_is_told_as_that() -> None:
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, greet, [listener])
-        async with owner_on("tcp", listener.socket.getsockname()[1]) as owner:
+        async with owner_over("tcp", listener.socket.getsockname()[1]) as owner:
             await owner.until(lambda: bool(owner.problems), "it is no Modbus server")
             assert "no Modbus TCP comes from there" in str(owner.problems[0])
             assert owner.readings == []
         nursery.cancel_scope.cancel()
 
 
-async def test_a_reply_of_the_right_number_and_the_wrong_unit_is_no_value(tmp_path: Path) -> None:
+async def test_a_reply_of_the_right_number_and_the_wrong_unit_is_no_value() -> None:
     """A gateway with a mistake in it answers at once and wrongly; nobody waits for more."""
 
     async def mistake(stream: trio.SocketStream) -> None:
@@ -257,7 +165,7 @@ async def test_a_reply_of_the_right_number_and_the_wrong_unit_is_no_value(tmp_pa
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, mistake, [listener])
-        async with owner_on("tcp", listener.socket.getsockname()[1]) as owner:
+        async with owner_over("tcp", listener.socket.getsockname()[1]) as owner:
             await owner.until(lambda: sum(m.counters.noise for m in owner.modules) >= 10, "ten mismatches")
             assert (owner.readings, owner.problems) == ([], [])
         nursery.cancel_scope.cancel()

@@ -75,7 +75,7 @@ BROKEN: dict[str, tuple[str, tuple[str, ...]]] = {
     "unknown key": ("wobsite = 1\n", (":14:", "web.wobsite")),
     "misspelt key": ("hots = 'x'\n", (":14:", "web.hots", "host")),
     "misspelt table": ("[safty]\nstep = '10ms'\n", (":15:", "safty", "did you mean 'safety'?")),
-    "wrong type": ("[bus]\nmax_late = 5\n", (":15:", "bus.max_late", "expected", "found")),
+    "wrong type": ("[bus]\nprobe_timeout = 5\n", (":15:", "bus.probe_timeout", "expected", "found")),
     "beyond a limit": ("[safety]\npermit_life = '151ms'\n", (":15:", "safety.permit_life", "150ms")),
     "switched off by a zero": ("[safety]\nloop_gap = '0ms'\n", (":15:", "safety.loop_gap")),
     "unknown word": (

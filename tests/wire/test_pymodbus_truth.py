@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from core_fixtures import fresh_registry
 from pymodbus.server import ModbusSerialServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 from truth_words import LEFT_BY_S0, SERIALS, TRUTH, Row
@@ -38,7 +39,7 @@ from oht50d.model.snapshot import ModuleStatus
 MAP_DIR = Path(__file__).resolve().parents[2] / "config" / "modules"
 MAP_NAMES = {0x02: "power", 0x03: "safety", 0x04: "travel_motor", 0x05: "dock"}
 LIMIT_S = 60.0
-PATIENT = WireTimes(safety_ns=500_000_000, other_ns=500_000_000, probe_ns=500_000_000, max_late_ns=1_000_000_000)
+PATIENT = WireTimes(safety_ns=500_000_000, other_ns=500_000_000, probe_ns=500_000_000)
 """A shared machine may let the server's thread wait; how long a reply may take is tested elsewhere."""
 
 
@@ -125,7 +126,7 @@ async def read_everything(maps: Sequence[ModuleMap], port: str, lock_dir: Path) 
     """Open the port with the real bus owner and wait until every readable register of every map had its turn."""
     actuators = find_actuators(maps, released_word=1)
     schedule = WireSchedule(maps, actuators, SafetyConfig(), PATIENT)
-    state = RobotState(schedule, actuators, Simulation(True, True), sectors=8)
+    state = RobotState(schedule, actuators, Simulation(True, True), sectors=8, registry=fresh_registry(tuple(maps)))
     config = BusConfig(serial=SerialPortConfig(port=port, lock_dir=str(lock_dir)))
     settled = trio.Event()
 

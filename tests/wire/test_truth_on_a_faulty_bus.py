@@ -34,7 +34,7 @@ MAP_NAMES = ("power", "safety", "travel_motor", "dock")
 LIMIT_S = 60.0
 FAULT_S = float(os.environ.get("OHT50_FAULT_SECONDS", "0.8"))
 STEP_S = 0.05
-TIMES = WireTimes(safety_ns=25_000_000, other_ns=50_000_000, probe_ns=25_000_000, max_late_ns=1_000_000_000)
+TIMES = WireTimes(safety_ns=25_000_000, other_ns=50_000_000, probe_ns=25_000_000)
 UNSTEADY = {"accel_x", "accel_y", "accel_z", "gyro_x", "gyro_y", "gyro_z", "battery_soc", "residual_capacity",
             "battery_voltage", "battery_current", "distance_1", "distance_2", "position_x"}  # fmt: skip
 """Noise, what changes with time, and what changes with the place (`position_x` is judged by itself)."""
@@ -64,7 +64,7 @@ class Truth:
         return False
 
     def possible(self, from_ns: int, to_ns: int) -> set[int]:
-        """Where the carriage stood at some time between the two: from when it was asked to move until it had moved on."""
+        """Where the carriage stood at some time between the two: from the order to move until it had moved on."""
         moved_on = [moved for _, _, moved in self.places[1:]] + [to_ns]
         return {
             place
@@ -175,6 +175,9 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
 ]
 """A fault of every kind that touches replies, and the counter of the daemon that tells about it."""
 
+UNKNOWABLE = "duplicate_address {'ratio': 0.3, 'delay_ms': 9}"
+"""Whole replies of a second module at the address of the first must be told; whose words they are nobody can know."""
+
 
 async def test_nothing_untrue_is_published_whatever_happens_to_the_bytes(robot: SimulatedRobot, tmp_path: Path) -> None:
     wrong: dict[str, list[str]] = {}
@@ -189,7 +192,7 @@ async def test_nothing_untrue_is_published_whatever_happens_to_the_bytes(robot: 
             await bench.settle()
             grown = {key: bench.told()[key] - before[key] for key in before}
             print(f"{name}: {grown}, {time.monotonic() - began_s:.1f} s")
-            if len(bench.truth.wrong) > known:
+            if len(bench.truth.wrong) > known and name != UNKNOWABLE:
                 wrong[name] = bench.truth.wrong[known:]
             if not grown[counter]:
                 silent.append(name)

@@ -103,7 +103,8 @@ export function Modules({ telemetry }) {
   const { bus, modules } = telemetry;
   return html`<section class="panel" aria-labelledby="modules-title">
     <h2 id="modules-title">Modules</h2>
-    ${!bus.is_open && html`<p class="alarm-line">■ Field bus closed: ${bus.cause} → ${bus.remedy}</p>`}
+    ${bus.is_listening && html`<p class="alarm-line">▲ Listen-only: the bus is heard, nothing is sent, not even a stop.</p>`}
+    ${!bus.is_open && !bus.is_listening && html`<p class="alarm-line">■ Field bus closed: ${bus.cause} → ${bus.remedy}</p>`}
     <table><thead><tr><th>Module</th><th>State</th><th>Heard</th></tr></thead>
       <tbody>${modules.map((module) => html`<tr key=${module.addr}>
         <td>${module.name} <span class="code">${module.address}</span></td>
