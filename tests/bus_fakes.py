@@ -57,6 +57,8 @@ class MemoryLine:
     drained: int = 0
     device: str = "memory"
     warning: str = ""
+    is_current: bool = True
+    """Whether the port's name still stands for this line."""
     is_closed: bool = False
     has_hung_up: bool = False
     is_stuck: bool = False
