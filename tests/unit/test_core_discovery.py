@@ -229,7 +229,7 @@ def test_the_allowance_is_looked_at_anew_for_every_question() -> None:
     allowance.spend(DISCOVERY_CLAIM, START_NS, START_NS + 25 * MS)
     assert allowance.opens_ns == START_NS + SHARE * 25 * MS
     assert not allowance.may_probe(DISCOVERY_CLAIM, START_NS + 499 * MS)
-    assert allowance.may_probe(DISCOVERY_CLAIM, START_NS + 500 * MS)
+    assert allowance.may_probe(DISCOVERY_CLAIM, START_NS + SHARE * 25 * MS)
     assert len(looks) == 3
 
 
