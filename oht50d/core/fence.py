@@ -121,10 +121,13 @@ class _UnitLine:
     suspect_until_ns: int = 0
 
     def send(self, shape: Shape) -> None:
-        self.number += 1
+        number = self.number = self.number + 1
         self.current = shape
-        span = self.waiting.setdefault(shape, _Span(self.number, self.number))
-        span.last = self.number
+        span = self.waiting.get(shape)
+        if span is None:
+            self.waiting[shape] = _Span(number, number)
+        else:
+            span.last = number
 
     def accept(self, shape: Shape, now_ns: int) -> bool:
         """A reply of this shape came; True if it is exact."""
