@@ -16,7 +16,7 @@ from oht50d.drivers.bus_config import BusConfig
 from oht50d.drivers.field_bus import FieldBus
 from oht50d.drivers.serial_port import SerialPortConfig
 from oht50d.model.bus import BusRequest, WriteRegister, WriteRegisters
-from oht50d.model.errors import LinkLost
+from oht50d.model.errors import LinkError, LinkLost
 from oht50d.model.line import LineSettings
 from oht50d.model.motion import Decision, Direction, MotionDemand, Permit, StopReport
 from oht50d.model.registers import BlockReadings, ModuleMap
@@ -50,11 +50,15 @@ class MemoryLine:
     sent: list[tuple[int, BusRequest]] = field(factory=list)
     settings: list[tuple[int, LineSettings]] = field(factory=list)
     """Every change of the port's settings."""
+    unknown_speeds: set[int] = field(factory=set)
+    """Speeds that its driver refuses."""
     quiet_ns: list[int] = field(factory=list)
     """For every frame sent: how long no byte had been on the line."""
     drained: int = 0
     device: str = "memory"
     warning: str = ""
+    is_current: bool = True
+    """Whether the port's name still stands for this line."""
     is_closed: bool = False
     has_hung_up: bool = False
     is_stuck: bool = False
@@ -106,6 +110,8 @@ class MemoryLine:
 
     def reconfigure(self, line: LineSettings) -> None:
         self._require_line()
+        if line.baud in self.unknown_speeds:
+            raise LinkError(f"memory cannot be set to {line}", cause="config")
         self.settings.append((now_ns(), line))
         self._take_due()
 

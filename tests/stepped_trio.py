@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from queue import Queue
 from typing import Generic, TypeVar
 
+import outcome
 import trio
 from trio.testing import MockClock
 
@@ -47,10 +48,9 @@ class SteppedTrio(Generic[T]):
             raise problem
 
     def _run(self) -> None:
-        try:
-            trio.run(self._serve, clock=MockClock(autojump_threshold=0))
-        except BaseException as problem:  # noqa: BLE001 - it is raised again in the thread of the test
-            self._answers.put(problem)
+        ended = outcome.capture(trio.run, self._serve, clock=MockClock(autojump_threshold=0))
+        if isinstance(ended, outcome.Error):
+            self._answers.put(ended.error)  # raised again in the thread of the test
 
     async def _serve(self) -> None:
         async with self._world() as self.subject:

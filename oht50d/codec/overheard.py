@@ -69,6 +69,7 @@ class Overhearer:
         self._buffer = bytearray()
         self._noise = bytearray()
         self._request: bytes | None = None
+        self._echoed: bytes | None = None
 
     def receive_data(self, data: bytes) -> list[HeardFrame]:
         """Every frame that is whole now, in order; noise is told before the frame that follows it."""
@@ -84,7 +85,7 @@ class Overhearer:
         heard: list[HeardFrame] = []
         self._cut(heard, is_final=True)
         self._end_noise(heard)
-        self._request = None
+        self._request = self._echoed = None
         return heard
 
     @property
@@ -111,18 +112,22 @@ class Overhearer:
         if self._request is not None and self._is_answer(self._request):
             length = reply_length(self._buffer)
             if self._is_frame(length):
-                request, self._request = self._request, None
-                return HeardFrame(HeardKind.REPLY, self._front(length), request)
+                return self._reply(self._front(length), self._request)
             if not is_final and length is not None and len(self._buffer) < length <= MAX_FRAME_BYTES:
                 return None
         if self._is_frame(request_length(self._buffer)):
             octets = self._front(request_length(self._buffer))
-            self._request = octets if octets[0] else None
+            self._request, self._echoed = octets if octets[0] else None, None
             return HeardFrame(HeardKind.REQUEST, octets)
         if self._is_frame(reply_length(self._buffer)):
-            self._request = None
-            return HeardFrame(HeardKind.REPLY, self._front(reply_length(self._buffer)))
+            is_late = self._echoed is not None and self._is_answer(self._echoed)
+            return self._reply(self._front(reply_length(self._buffer)), self._echoed if is_late else None)
         return None
+
+    def _reply(self, octets: bytes, request: bytes | None) -> HeardFrame:
+        """What looked like the echo of a write may have been the write again: another answer to it is not refused."""
+        self._request, self._echoed = None, request if octets == request else None
+        return HeardFrame(HeardKind.REPLY, octets, request)
 
     def _is_answer(self, request: bytes) -> bool:
         """Unit and function, and where the request says how many bytes come: their number."""

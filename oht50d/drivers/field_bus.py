@@ -32,6 +32,10 @@ __all__ = ["BusConfig", "ByteLink", "FieldBus", "Timer", "exchange_ns"]
 _log = logging.getLogger(__name__)
 
 
+RESOLVE_NS = 1_000_000_000
+"""A bus that was silent for this long is looked at again: its name may stand for another device by now."""
+
+
 def _record_nothing(_slot: Slot, _result: ExchangeResult) -> None:
     """For those who keep no statistics."""
 
@@ -69,6 +73,7 @@ class FieldBus:
         self._line = ModbusLine(framing_of(config), line_times(config), timer, observe, schedule.note_unexpected)
         self._wake = trio.Event()
         self._last_valid_ns: int | None = None
+        self._resolved_ns = 0
         self._problem = ("closed", "")
         self._device = ""
         self._told_warning = ""
@@ -197,7 +202,7 @@ class FieldBus:
             link.close()
 
     def _begin_session(self, link: ByteLink) -> None:
-        at_ns = now_ns()
+        at_ns = self._resolved_ns = now_ns()
         self._set_line = self._own_line
         self._line.set_times(line_times(self._config))
         self._line.begin(at_ns)
@@ -234,6 +239,7 @@ class FieldBus:
     async def _turn(self, link: ByteLink) -> None:
         """Silence, then what the schedule wants to do now."""
         self._adopt_line(link)
+        self._require_named(link)
         # Silence first: the schedule is asked when the frame is about to go and nothing is awaited after that, so that
         # no frame outlives a stop or its permit while the line has to be quiet.
         if await self._line.keep_silence(link, self._is_stop_due) or self._is_judged_first:
@@ -256,6 +262,16 @@ class FieldBus:
             self._tell_lost(step)
             raise
         self._complete(step, result)
+
+    def _require_named(self, link: ByteLink) -> None:
+        """A port that nobody answers on is let go of if its name has moved: the modules are behind the other one."""
+        at_ns = now_ns()
+        if at_ns - max(self._resolved_ns, self._last_valid_ns or 0) < RESOLVE_NS:
+            return
+        self._resolved_ns = at_ns
+        if not link.is_current:
+            why = f"{self._config.place} stands for another device now"
+            raise LinkLost(why, cause="lost", remedy="Nothing to do if the adapter was plugged in anew.")
 
     @staticmethod
     def _tell_lost(slot: Slot) -> None:

@@ -53,6 +53,11 @@ class ByteLink(Protocol):
         """What is wrong with it though it works, and the remedy; empty if nothing is."""
         ...
 
+    @property
+    def is_current(self) -> bool:
+        """False once the configured name stands for another device than the one that is open."""
+        ...
+
     def send_now(self, octets: bytes) -> int:
         """Hand over what the port takes at once; how many bytes that was. Raises LinkLost."""
         ...

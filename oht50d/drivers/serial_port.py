@@ -65,6 +65,17 @@ class SerialLink:
         self._waiting = bytearray(4)
         self._resources = opened.pop_all()
 
+    @property
+    def is_current(self) -> bool:
+        """False once the configured name stands for another device than the one that is open.
+
+        A name that is not there at the moment says nothing: a device that is gone hangs up by itself.
+        """
+        try:
+            return Path(self._name).stat().st_rdev == os.fstat(self._fd).st_rdev
+        except OSError:
+            return True
+
     def send_now(self, octets: bytes) -> int:
         """Hand over what the kernel takes at once; how many bytes that was. Raises LinkLost.
 

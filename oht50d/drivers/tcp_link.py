@@ -90,6 +90,11 @@ class TcpLink:
         self.warning = ""
         self._asked_ns: int | None = None
 
+    @property
+    def is_current(self) -> bool:
+        """A peer that is gone is found by the connection's own time-outs."""
+        return True
+
     def send_now(self, octets: bytes) -> int:
         """Hand over what the kernel takes at once; how many bytes that was. Raises LinkLost."""
         self._require_voice()

@@ -110,3 +110,13 @@ def test_any_bytes_come_out_again_and_the_buffer_stays_bounded(pieces: list[byte
     told += b"".join(frame.octets for frame in listener.flush())
     assert told == said
     assert not listener.is_waiting
+
+
+def test_a_write_that_was_repeated_without_an_answer_keeps_its_refusal() -> None:
+    """Its second frame looks like its echo; the exception behind it still belongs to it."""
+    write, refusal = framed(b"\x05\x06\x00\x25\x00\x07"), framed(b"\x05\x86\x02")
+    assert [(frame.kind, frame.request) for frame in heard_in([write + write + refusal])] == [
+        (HeardKind.REQUEST, None), (HeardKind.REPLY, write), (HeardKind.REPLY, write)
+    ]  # fmt: skip
+    repeated = heard_in([write + write] * 3)
+    assert [frame.kind for frame in repeated] == [HeardKind.REQUEST, HeardKind.REPLY] * 3

@@ -7,7 +7,9 @@ import hypothesis.strategies as st
 from hypothesis import assume, given, settings
 
 from oht50d.codec.registers import load_module_map
-from oht50d.core.poll_plan import RATES, PollPlan, block_ns, plan_blocks, plan_utilisation
+from oht50d.core.exchange_times import block_ns, plan_utilisation
+from oht50d.core.poll_plan import PollPlan, plan_blocks
+from oht50d.core.poll_rates import RATES, periods
 from oht50d.model.registers import (
     Access,
     DataType,
@@ -33,13 +35,14 @@ def longest_waits(
 ) -> dict[int, int]:
     """The longest time without a reading of each block, by index, in a simulated run without idle losses."""
     plan = PollPlan(blocks)
+    plan.set_periods(periods(0, is_moving=is_moving))
     last = dict.fromkeys(range(len(blocks)), 0)
     longest = dict.fromkeys(range(len(blocks)), 0)
     now_ns = 0
     while now_ns < span_ns:
-        block = plan.next_block(now_ns, is_moving=is_moving)
+        block = plan.next_block(now_ns)
         if block is None:
-            due_ns = plan.next_due_ns(is_moving=is_moving)
+            due_ns = plan.next_due_ns()
             assert due_ns is not None
             assert due_ns > now_ns, "a block is due and was not chosen"
             now_ns = due_ns

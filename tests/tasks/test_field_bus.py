@@ -363,6 +363,30 @@ async def test_a_lost_link_ends_the_session_and_the_next_one_starts_with_s0(auto
         assert bench.reports[-1].kind is StopKind.S0
 
 
+async def test_a_silent_port_whose_name_has_moved_is_let_go_of(autojump_clock: MockClock) -> None:
+    bench = make_bench()
+    moves_s = 5.0
+
+    def silent(_request: BusRequest, _: Pieces) -> Pieces:
+        bench.line.is_current = trio.current_time() < moves_s
+        return []
+
+    bench.rules.append(silent)
+    moves_s += trio.current_time()
+    with pytest.raises(LinkLost, match="stands for another device now"):
+        await bench.bus.run()
+    assert moves_s < trio.current_time() < moves_s + 2, "neither before it moves nor long after"
+
+
+async def test_a_port_that_answers_is_kept_wherever_its_name_leads(autojump_clock: MockClock) -> None:
+    bench = make_bench()
+    async with running(bench):
+        await bench.settle()
+        bench.line.is_current = False
+        await trio.sleep(5)
+        assert bench.bus.status.is_open
+
+
 async def test_a_cancelled_session_closes_the_port(autojump_clock: MockClock) -> None:
     bench = make_bench()
     async with running(bench):

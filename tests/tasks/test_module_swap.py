@@ -14,6 +14,7 @@ from core_fixtures import fresh_registry, shipped_maps
 from module_bench import PROBE_NS, SERIAL_HIGH, SERIAL_LOW, SERIALS, show, show_all, stranger
 from trio.testing import MockClock
 
+from oht50d.app.supervisor import RestartPolicy, Supervised
 from oht50d.clock import now_ns
 from oht50d.codec.rtu import encode_reply
 from oht50d.core.local_rights import Peer
@@ -93,8 +94,10 @@ class Workshop:
 
 
 @asynccontextmanager
-async def workshop(stored: StoredModules | None = None, *, is_settled: bool = True) -> AsyncIterator[Workshop]:
-    """Everything running; the modules show the numbers of `SERIALS`."""
+async def workshop(
+    stored: StoredModules | None = None, *, is_settled: bool = True, is_reopened: bool = False
+) -> AsyncIterator[Workshop]:
+    """Everything running; the modules show the numbers of `SERIALS`. `is_reopened`: a lost port is opened again."""
     registry = fresh_registry(shipped_maps(), stored)
     control = make_control(registry=registry, is_searching=True)
     show_all(control.bench)
@@ -112,6 +115,9 @@ async def workshop(stored: StoredModules | None = None, *, is_settled: bool = Tr
         accounts=cast(Accounts, None), records=control.recorder, technicians_gid=900, utc_now=utc_now,
         further=[modules.operations],
     )  # fmt: skip
+    if is_reopened:
+        reopening = Supervised("field bus", control.bench.bus.run, RestartPolicy(first_s=0.03, cap_s=0.2))
+        control.bench.bus.run = reopening.run  # type: ignore[method-assign] # as the house runs it
     async with running_control(control, is_settled=is_settled), trio.open_nursery() as nursery:
         await nursery.start(keeper.run)
         yield Workshop(control, disk, keeper, desk)
@@ -457,6 +463,36 @@ async def test_stop_pressed_again_while_it_holds_ends_a_scan_too(autojump_clock:
         report = shop.control.bench.bus.stop_report
         assert report is not None
         assert "stop_unverified" not in {cause.code.value for cause in report.causes}
+
+
+async def test_a_speed_that_the_driver_does_not_know_ends_the_scan_and_not_the_session(
+    autojump_clock: MockClock,
+) -> None:
+    async with workshop() as shop:
+        await shop.control.ready_for_reset()
+        bench = shop.control.bench
+        bench.line.unknown_speeds.add(9600)
+        await shop.ask(op="modules_scan", action="start", first=0x20, last=0x22, bauds=[115_200, 9600])
+        scan = await scanned(shop)
+        assert scan["end"] == "ended early: memory cannot be set to 9600 8N1"
+        assert scan["asked"] == 3
+        await bench.settle()
+        assert len(bench.lines) == 1, "the port was not opened again"
+
+
+async def test_a_port_that_is_lost_during_a_scan_is_opened_with_its_own_settings(autojump_clock: MockClock) -> None:
+    async with workshop(is_reopened=True) as shop:
+        await shop.control.ready_for_reset()
+        bench = shop.control.bench
+        await shop.ask(op="modules_scan", action="start", first=0x20, last=0xF7, bauds=[9600])
+        await trio.sleep(0.3)
+        bench.line.hang_up()
+        await bench.until(lambda: len(bench.lines) == 2)
+        scan = cast(dict[str, object], (await shop.ask(op="modules"))["scan"])
+        assert (scan["is_running"], scan["end"]) == (False, "ended early: the port was lost")
+        await bench.until(lambda: bool(bench.line.sent))
+        assert not isinstance(bench.line.sent[0][1], ReadRegisters), "S0 first"
+        assert bench.line.settings == []
 
 
 async def test_a_scan_is_cancelled_by_root(autojump_clock: MockClock) -> None:

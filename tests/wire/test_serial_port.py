@@ -224,6 +224,22 @@ async def test_closing_the_other_end_is_a_lost_link_for_everyone(wire: Wire) -> 
     link.close()
 
 
+async def test_a_port_knows_when_its_name_stands_for_another_device(wire: Wire) -> None:
+    link, name = await open_serial_port(wire.config), Path(wire.config.port)
+    assert link.is_current
+    name.unlink()
+    assert link.is_current, "a name that is gone says nothing"
+    other, slave = pty.openpty()
+    name.symlink_to(os.ttyname(slave))
+    assert not link.is_current
+    name.unlink()
+    name.symlink_to(wire.device)
+    assert link.is_current
+    link.close()
+    os.close(other)
+    os.close(slave)
+
+
 async def test_closing_our_end_wakes_the_waiter_and_is_idempotent(wire: Wire) -> None:
     link = await open_serial_port(wire.config)
 
