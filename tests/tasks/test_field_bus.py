@@ -338,6 +338,31 @@ async def test_a_second_copy_in_the_next_exchange_is_never_taken_for_another_ans
         assert gains == {(0x08, 11), (0x18, 22)}
 
 
+async def test_a_reply_that_follows_somebody_elses_frame_is_no_value(autojump_clock: MockClock) -> None:
+    """Another master, or a second module at the address: whose words those are cannot be known."""
+    bench = make_bench()
+    lies = 0
+
+    def talk_over(request: BusRequest, honest: Pieces) -> Pieces | None:
+        nonlocal lies
+        if request != POSITION_BLOCK or trio.current_time() < began_s + 1 or lies == 3:
+            return None
+        lies += 1
+        foreign = encode_reply(ReadReply(SAFETY, (1, 2, 3)))
+        false = encode_reply(ReadReply(DOCK, (0x7777,) * 12))
+        return [(2 * MS, foreign), (8 * MS, false)]
+
+    began_s = trio.current_time()
+    bench.rules.append(talk_over)
+    async with running(bench):
+        await bench.settle()
+        await bench.until(lambda: lies == 3)
+        await trio.sleep(1)
+        assert (0x7777,) * 12 not in bench.words_of(DOCK, 0x0030)
+        assert bench.schedule.links[DOCK].counters.noise >= 3
+        assert bench.words_of(DOCK, 0x0030)
+
+
 # -- losing the port
 
 
