@@ -11,11 +11,11 @@ from oht50d.codec.registers import load_module_map
 from oht50d.codec.rtu import ModbusServer, character_ns, encode_reply, silence_ns
 from oht50d.core.actuators import Actuators, find_actuators
 from oht50d.core.safety_config import SafetyConfig
-from oht50d.core.wire_schedule import WireSchedule, WireTimes
+from oht50d.core.wire_schedule import Slot, WireSchedule, WireTimes
 from oht50d.drivers.bus_config import BusConfig
 from oht50d.drivers.field_bus import FieldBus
 from oht50d.drivers.serial_port import SerialPortConfig
-from oht50d.model.bus import BusRequest, WriteRegister, WriteRegisters
+from oht50d.model.bus import BusRequest, ExchangeResult, WriteRegister, WriteRegisters
 from oht50d.model.errors import LinkError, LinkLost
 from oht50d.model.line import LineSettings
 from oht50d.model.motion import Decision, Direction, MotionDemand, Permit, StopReport
@@ -195,6 +195,7 @@ class Bench:
     on_open: Callable[[], Awaitable[None]] | None = None
     on_readings: Callable[[BlockReadings], bool] = field(default=lambda _readings: False)
     on_report: Callable[[StopReport], None] = field(default=lambda _report: None)
+    on_exchange: Callable[[Slot, ExchangeResult], None] = field(default=lambda _slot, _result: None)
     bus: FieldBus = field(init=False)
 
     @property
@@ -228,6 +229,9 @@ class Bench:
         """Until the S0 of the opening is verified and every module has proved who it is."""
         links = self.schedule.links.values()
         await self.until(lambda: not self.schedule.sequencer.is_active and all(k.is_identified for k in links))
+
+    def record(self, slot: Slot, result: ExchangeResult) -> None:
+        self.on_exchange(slot, result)
 
     def words_of(self, unit: int, first: int) -> list[tuple[int, ...]]:
         """The words of every published reply of one block."""
@@ -263,5 +267,8 @@ def make_bench(
     }
     bench = Bench(maps, actuators, schedule, modules)
     bus_config = BusConfig(serial=SerialPortConfig(port="/dev/ttyMEMORY", baud=BAUD))
-    bench.bus = FieldBus(bus_config, schedule, MockTimer(), bench.open_port, bench.publish, bench.publish_stop)
+    bench.bus = FieldBus(
+        bus_config, schedule, MockTimer(), bench.open_port, bench.publish, bench.publish_stop,
+        record=bench.record,
+    )  # fmt: skip
     return bench

@@ -121,10 +121,13 @@ class _UnitLine:
     suspect_until_ns: int = 0
 
     def send(self, shape: Shape) -> None:
-        self.number += 1
+        number = self.number = self.number + 1
         self.current = shape
-        span = self.waiting.setdefault(shape, _Span(self.number, self.number))
-        span.last = self.number
+        span = self.waiting.get(shape)
+        if span is None:
+            self.waiting[shape] = _Span(number, number)
+        else:
+            span.last = number
 
     def accept(self, shape: Shape, now_ns: int) -> bool:
         """A reply of this shape came; True if it is exact."""
@@ -262,10 +265,11 @@ class Fence:
         return all(span.last < first for other, span in waiting.items() if other != shape)
 
     def _probes(self, unit: int) -> list[ReadRegisters]:
-        wholes = [ReadRegisters(unit, IDENTITY_FIRST, IDENTITY_COUNT)]
-        if unit in self._probe_reads:
-            wholes.insert(0, self._probe_reads[unit])
-        return [ReadRegisters(unit, whole.address, count) for whole in wholes for count in range(1, whole.count + 1)]
+        """One a length: of what the unit is known to answer, and beyond that of what every module should have."""
+        known = self._probe_reads.get(unit, ReadRegisters(unit, IDENTITY_FIRST, IDENTITY_COUNT))
+        longest = max(known.count, IDENTITY_COUNT)
+        firsts = {count: known.address if count <= known.count else IDENTITY_FIRST for count in range(1, longest + 1)}
+        return [ReadRegisters(unit, first, count) for count, first in firsts.items()]
 
     def _line(self, unit: int) -> _UnitLine:
         return self._units.setdefault(unit, _UnitLine())

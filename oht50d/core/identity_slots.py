@@ -7,12 +7,13 @@ that an answer is the identification.
 
 from collections.abc import Callable, Mapping
 
+from oht50d.core.admission import LATENESS_NS
 from oht50d.core.block_split import SPLIT_CODES, LessonBook
 from oht50d.core.module_link import ModuleLink
 from oht50d.core.poll_plan import PollPlan
 from oht50d.core.probe_budget import ProbeBudget, module_claim
 from oht50d.core.slot_fence import SlotFence
-from oht50d.core.wire_slots import Purpose, Slot, WireTimes
+from oht50d.core.wire_slots import LEAST_WAIT_NS, Purpose, Slot, WireTimes
 from oht50d.model.bus import ExceptionReply, ExchangeResult
 from oht50d.model.registers import BlockReadings, ModuleKind, RegisterBlock
 
@@ -39,6 +40,7 @@ class IdentitySlots:
         self._fence = fence
         self._times = times
         self._on_identified = on_identified
+        self._is_moving = False
         self._blocks: dict[int, RegisterBlock] = {}
         self.find_blocks()
 
@@ -57,13 +59,15 @@ class IdentitySlots:
         waiting = [link for link in self._unknown(now_ns) if not link.is_dead]
         return self._first(waiting, now_ns)
 
-    def probe(self, now_ns: int) -> Slot | None:
+    def probe(self, now_ns: int, *, is_moving: bool) -> Slot | None:
         """A dead module whose pause is over, if the budget lets it."""
+        self._is_moving = is_moving
         waiting = [
             link
             for link in self._unknown(now_ns)
-            if link.is_dead and self._budget.may_probe(module_claim(link.module.address), now_ns)
-        ]
+            if link.is_dead
+            and self._budget.may_probe(module_claim(link.module.address), now_ns, self._probe_ns(link))
+        ]  # fmt: skip
         return self._first(waiting, now_ns)
 
     def wakeup_ns(self, now_ns: int) -> int | None:
@@ -116,9 +120,18 @@ class IdentitySlots:
         for link in waiting:
             block = self._blocks.get(link.module.address)
             if block is not None:
-                wait_ns = self._times.probe_wait_ns(block.request)
+                wait_ns = max(LEAST_WAIT_NS, self._times.speed.wait_ns(block.request, self._probe_ns(link)))
                 return self._fence.passed(Slot(block.request, Purpose.IDENTIFY, wait_ns, block=block), now_ns)
         return None
+
+    def _probe_ns(self, link: ModuleLink) -> int:
+        """The whole time of a probe. A dead module that was quick before gets only what it needed then; at rest every
+        other time the longest, for a slower one may be there now."""
+        block, known_ns = self._blocks.get(link.module.address), link.turnaround.p99_ns
+        is_longest = not self._is_moving and link.breaker.openings % 2 == 0
+        if block is None or not link.is_dead or known_ns is None or is_longest:
+            return self._times.probe_ns
+        return min(self._times.probe_ns, self._times.speed.request_ns(block.request, known_ns) + LATENESS_NS)
 
 
 def _says_who(block: RegisterBlock) -> bool:

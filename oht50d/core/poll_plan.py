@@ -36,6 +36,17 @@ def plan_blocks(module_map: ModuleMap, max_registers: int = MAX_REGISTERS) -> tu
 
 
 NEVER_NS = 1 << 62
+LEISURELY_NS = 1_000_000_000
+"""Blocks with this period or a longer one have time."""
+LATE_SAFETY_NS = 2_000_000
+"""How far the safety block must be past its deadline to go before a module that has just failed to answer."""
+GOLDEN_SECTION = 0.618_033_989
+"""Multiples of it, less their whole part, are spread as evenly as can be, however many there are."""
+VITAL_RANK = max(RANKS[poll] for poll in VITAL)
+PASSED = 0.5
+"""Periods after it was due at which a block's deadline lies."""
+URGED = 1e9
+SAFETY_RANK = RANKS[PollClass.SAFETY]
 
 
 class _Entry:
@@ -45,8 +56,8 @@ class _Entry:
     """
 
     __slots__ = (
-        "base_ns", "block", "due_ns", "half_ns", "is_forced", "is_retry", "period_ns", "raised_ns", "raised_until_ns",
-        "rank", "released_ns", "sent_ns", "unit",
+        "base_ns", "block", "due_ns", "half_ns", "is_forced", "is_retry", "is_urged", "period_ns", "raised_ns",
+        "raised_until_ns", "rank", "released_ns", "sent_ns", "spread", "unit",
     )  # fmt: skip
 
     def __init__(self, block: RegisterBlock, period_ns: int) -> None:
@@ -61,7 +72,8 @@ class _Entry:
         self.sent_ns = 0
         self.due_ns = 0
         self.is_forced = True
-        self.is_retry = False
+        self.is_retry = self.is_urged = False
+        self.spread = 1.0
 
     def set_base(self, base_ns: int) -> None:
         self.base_ns = base_ns
@@ -80,17 +92,31 @@ class _Entry:
     def release(self, now_ns: int) -> None:
         self.released_ns = self.due_ns if 0 <= now_ns - self.due_ns < self.period_ns else now_ns
         self.due_ns = self.released_ns + self.period_ns
+        if self.spread < 1.0:
+            self.due_ns = self.released_ns + round(self.period_ns * self.spread)
+            self.spread = 1.0
         self.sent_ns = now_ns
-        self.is_forced = self.is_retry = False
+        self.is_forced = self.is_retry = self.is_urged = False
         self.settle(now_ns)
+
+    def is_late_safety(self, now_ns: int) -> bool:
+        """True for the safety block well past its deadline."""
+        return self.rank == SAFETY_RANK and self.due_ns + self.half_ns + LATE_SAFETY_NS < now_ns
 
     def force(self, now_ns: int) -> None:
         """Due now, or since before if it was overdue."""
         self.due_ns = min(self.due_ns, now_ns)
         self.is_forced = True
 
+    def spread_out(self, number: int) -> None:
+        """A block that is read together with many others gets a place of its own in its period; the vital ones stay
+        together, so that what is left between them is of one piece."""
+        if self.rank > VITAL_RANK:
+            self.spread = number * GOLDEN_SECTION % 1.0
+
     def inherit(self, other: "_Entry") -> None:
         self.released_ns, self.due_ns, self.sent_ns = other.released_ns, other.due_ns, other.sent_ns
+        self.spread = other.spread
         self.is_forced, self.is_retry = other.is_forced, other.is_retry
 
     def _set_period(self, period_ns: int) -> None:
@@ -136,28 +162,39 @@ class PollPlan:
 
     # -- whose turn it is
 
-    def next_vital(self, now_ns: int, skip_units: frozenset[int] = frozenset()) -> RegisterBlock | None:
-        """The due vital block that was read longest ago, one whose reply was lost before all; None if none is due."""
+    def next_vital(
+        self, now_ns: int, skip_units: frozenset[int] = frozenset(), in_trouble: frozenset[int] = frozenset()
+    ) -> RegisterBlock | None:
+        """The due vital block that was read longest ago, one whose reply was lost before those; None if none is due.
+
+        Before a unit `in_trouble` a safety block past its deadline goes: modules that die together must not starve it.
+        """
         due = [entry for entry in self._vital if entry.due_ns <= now_ns and entry.unit not in skip_units]
         if len(due) <= 1:
             return due[0].block if due else None
-        return min(due, key=lambda entry: (not entry.is_retry, entry.sent_ns, entry.rank)).block
+        first = min(due, key=lambda entry: (not entry.is_retry, entry.sent_ns, entry.rank))
+        if first.unit in in_trouble:
+            late = [entry for entry in due if entry.is_late_safety(now_ns)]
+            first = late[0] if late else first
+        return first.block
 
     def next_other(self, now_ns: int, skip_units: frozenset[int] = frozenset()) -> RegisterBlock | None:
         """The due block with the earliest deadline that is not vital; None if none is due.
 
-        A deadline that has passed counts as now: of equal deadlines the more critical class wins, then the one that
-        has waited longest. So a unit that was skipped for long cannot push in front.
+        Of those whose deadline has passed the one goes first that is latest by its own period: when there is more to
+        read than the wire can carry all classes are read less often alike, and none is forgotten.
         """
         best: _Entry | None = None
-        best_ns = 0
+        best_ns, best_lateness = 0, 0.0
         for entry in self._others:
-            due_ns = entry.due_ns
-            if due_ns > now_ns or entry.unit in skip_units:
+            if entry.due_ns > now_ns or entry.unit in skip_units:
                 continue
-            deadline_ns = max(due_ns + entry.half_ns, now_ns)
-            is_longer_due = best is not None and entry.rank == best.rank and due_ns < best.due_ns
-            if best is None or deadline_ns < best_ns or (deadline_ns == best_ns and is_longer_due):
+            deadline_ns = entry.due_ns + entry.half_ns
+            lateness = URGED if entry.is_urged else (now_ns - entry.due_ns) / entry.period_ns
+            if lateness >= PASSED:
+                if lateness > best_lateness:
+                    best, best_lateness = entry, lateness
+            elif not best_lateness and (best is None or deadline_ns < best_ns):
                 best, best_ns = entry, deadline_ns
         return None if best is None else best.block
 
@@ -177,24 +214,28 @@ class PollPlan:
         """When the next block becomes due (in the past if one is due already); None without any block."""
         return min((entry.due_ns for entry in self._entries if entry.unit not in skip_units), default=None)
 
-    def vital_due_ns(self, skip_units: frozenset[int], but_not: RegisterBlock | None) -> int | None:
-        """When the next vital block becomes due; None without any."""
+    def vital_due_ns(
+        self, skip_units: frozenset[int], but_not: RegisterBlock | None, *, is_safety_only: bool
+    ) -> int | None:
+        """When the next vital block becomes due, or the next one of the safety module; None without any."""
         return min(
             (
                 entry.due_ns
                 for entry in self._vital
-                if entry.unit not in skip_units and entry.block is not but_not
+                if entry.unit not in skip_units
+                and entry.block is not but_not
+                and (entry.block.poll is PollClass.SAFETY or not is_safety_only)
             ),
             default=None,
-        )  # fmt: skip
+        )
 
-    def fast_due_ns(self, longest_ns: int, skip_units: frozenset[int] = frozenset()) -> int:
-        """When the next block with a period up to `longest_ns` becomes due; far away without any."""
+    def fast_due_ns(self, skip_units: frozenset[int] = frozenset()) -> int:
+        """When the next block that is not leisurely becomes due; far away without any."""
         return min(
             (
                 entry.due_ns
                 for entry in self._entries
-                if entry.period_ns <= longest_ns and entry.unit not in skip_units
+                if entry.period_ns < LEISURELY_NS and entry.unit not in skip_units
             ),
             default=NEVER_NS,
         )  # fmt: skip
@@ -227,6 +268,25 @@ class PollPlan:
         if entry is not None:
             entry.force(now_ns)
 
+    def urge_block(self, block: RegisterBlock, now_ns: int) -> None:
+        """This block is due now and at its deadline: somebody waits for what it shows."""
+        entry = self._by_block.get(id(block))
+        if entry is not None:
+            entry.force(now_ns)
+            entry.is_urged = True
+
+    def mark_turn(self, block: RegisterBlock, now_ns: int) -> None:
+        """The fence's read went out instead of this block: it stays due, and has had its turn among the vital ones."""
+        entry = self._by_block.get(id(block))
+        if entry is not None:
+            entry.sent_ns = now_ns
+
+    def drop_retries(self, unit: int) -> None:
+        """The unit has failed again: its blocks do not go before others any more."""
+        for entry in self._entries:
+            if entry.unit == unit:
+                entry.is_retry = False
+
     def retry_block(self, block: RegisterBlock, now_ns: int) -> None:
         """The reply of this block was lost: it is due now, and goes before other vital blocks."""
         entry = self._by_block.get(id(block))
@@ -255,9 +315,10 @@ class PollPlan:
 
     def expedite(self, unit: int, now_ns: int) -> None:
         """Every block of `unit` is due now (after an opening or a changed module); one that is overdue stays so."""
-        for entry in self._entries:
+        for number, entry in enumerate(self._entries, 1):
             if entry.unit == unit:
                 entry.force(now_ns)
+                entry.spread_out(number)
 
     def _adopt_entries(self, entries: list[_Entry]) -> None:
         self._entries = entries

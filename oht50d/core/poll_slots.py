@@ -20,14 +20,13 @@ from oht50d.core.unit_plan import UnitPlan, plan_unit
 from oht50d.core.wire_slots import Purpose, Slot, WireTimes
 from oht50d.model.bus import BusRequest, ExceptionReply, ExchangeResult, ReadRegisters, ReadReply
 from oht50d.model.registers import BlockReadings, ModuleKind, ModuleMap, PollClass, RegisterBlock
+from oht50d.model.snapshot import PlanStatus
 
 BUTTON_ROLE = "reset.button"
 PRESSED_PERIOD_NS = 50_000_000
 """How often a pressed reset button is read: a hold is as long as its readings show."""
 HALF_VITAL_NS = 25_000_000
 """While moving no lost reply makes a vital block later than this after it was due."""
-FAST_NS = 200_000_000
-"""Blocks with a period up to this are not made late by a probe of a dead module, as far as the wire allows."""
 BUSY_CODE = 6
 BUSY_PAUSE_NS = 30_000_000
 """How long a module that says that it is busy is left in peace: several more attempts fit into 150 ms."""
@@ -70,6 +69,7 @@ class PollSlots:
         self._rises = RateRise()
         self._is_moving = False
         self._skipped: frozenset[int] = frozenset()
+        self._in_trouble: frozenset[int] = frozenset()
         self._vital: RegisterBlock | None = None
         self._asked_counts: dict[int, int] = {}
 
@@ -83,7 +83,16 @@ class PollSlots:
         self._plan.set_periods(current.periods)
         away = [u for u, link in self._links.items() if not link.is_identified or now_ns < link.resume_ns]
         self._skipped = frozenset(away)
-        self._vital = self._plan.next_vital(now_ns, self._skipped)
+        self._in_trouble = frozenset([u for u, link in self._links.items() if link.failures > 0])
+        self._vital = self._plan.next_vital(now_ns, self._skipped, self._in_trouble)
+        if away:
+            self.look_for_quiet()
+
+    @property
+    def plan_status(self) -> PlanStatus:
+        """How the polls fit the wire now, and whether motion is refused for it."""
+        current = self.admission.now(is_moving=self._is_moving)
+        return PlanStatus(current.headroom, current.given_way, self.admission.moving.refusal)
 
     @property
     def has_vital(self) -> bool:
@@ -111,11 +120,12 @@ class PollSlots:
     def urgent(self, now_ns: int) -> Slot | None:
         """The vital block that is due and was read longest ago.
 
-        One that looks like the exchange just made waits for another frame in between.
+        One that looks like the exchange just made waits for another frame in between; one whose reply was lost does
+        not, for the fence puts a read of another length before it.
         """
         block = self._vital
-        if block is not None and self._is_taken_for_last(block, now_ns):
-            block = self._plan.next_vital(now_ns, self._skipped | {block.unit}) or block
+        if block is not None and not self.is_retrying and self._is_taken_for_last(block, now_ns):
+            block = self._plan.next_vital(now_ns, self._skipped | {block.unit}, self._in_trouble) or block
         return None if block is None else self._polled(block, now_ns)
 
     def identify(self, now_ns: int) -> Slot | None:
@@ -137,14 +147,11 @@ class PollSlots:
 
     def probe(self, now_ns: int) -> Slot | None:
         """A module that is dead, when the budget allows it."""
-        if not self._skipped:
-            return None
-        self.look_for_quiet()
-        return self.identities.probe(now_ns)
+        return self.identities.probe(now_ns, is_moving=self._is_moving) if self._skipped else None
 
     def look_for_quiet(self) -> None:
         """Tell the budget how long no fast poll becomes due."""
-        self.probe_budget.look(self._plan.fast_due_ns(FAST_NS, self._skipped))
+        self.probe_budget.look(self._plan.fast_due_ns(self._skipped))
 
     def is_due(self, now_ns: int) -> bool:
         """True if a poll waits for the wire."""
@@ -186,15 +193,19 @@ class PollSlots:
         self._look_closer(readings)
         return readings
 
-    def note_asked(self, request: BusRequest) -> None:
+    def note_exchange(self, result: ExchangeResult) -> None:
         """Anybody's request went out: what was read last from each unit tells which read may not follow."""
+        request = result.request
         if isinstance(request, ReadRegisters):
             self._asked_counts[request.unit] = request.count
+        link = self._links.get(request.unit)
+        if link is not None and link.failures > 1:
+            self._plan.drop_retries(request.unit)
 
     def expedite(self, is_wanted: Callable[[RegisterBlock], bool], now_ns: int) -> None:
-        """The blocks that are wanted are due now."""
+        """The blocks that are wanted are due now: somebody waits for what they show."""
         for block in filter(is_wanted, self._plan.blocks):
-            self._plan.expedite_block(block, now_ns)
+            self._plan.urge_block(block, now_ns)
 
     def ask_again(self, unit: int, now_ns: int) -> bool:
         """On request: a module is asked for everything that it has refused; True if there was anything."""
@@ -241,31 +252,33 @@ class PollSlots:
         timeout_ns = self._times.safety_ns if block.kind is ModuleKind.SAFETY else self._times.other_ns
         timeout_ns = self._bounded_ns(block.request, timeout_ns, now_ns, block)
         slot = self._fence.passed(Slot(block.request, Purpose.POLL, timeout_ns, block=block), now_ns)
-        if slot.purpose is not Purpose.FENCE:
+        if slot.purpose is Purpose.FENCE:
+            self._plan.mark_turn(block, now_ns)
+        else:
             self._plan.mark_sent(block, now_ns)
         return slot
 
     def _bounded_ns(self, request: BusRequest, timeout_ns: int, now_ns: int, block: RegisterBlock | None) -> int:
-        """A module that has just failed is waited for no longer than a dead one; while moving nobody is waited for
-        beyond half a period of the next vital block, and a vital one only as long as one more attempt fits."""
+        """A module that has just failed is waited for no longer than a dead one. Nobody is waited for beyond half a
+        period of the next vital block (at rest: of the safety module), and while moving a vital block only as long as
+        one more attempt fits."""
         speed, link = self._times.speed, self._links.get(request.unit)
         is_failing = link is not None and link.failures > 0
-        if not (is_failing or self._is_moving):
-            return timeout_ns
+        due_ns = self._plan.vital_due_ns(self._skipped, but_not=block, is_safety_only=not self._is_moving)
+        if not (is_failing or self._is_moving) and (due_ns is None or due_ns - now_ns >= timeout_ns):
+            return timeout_ns  # nothing bounds it
         least_ns = self._times.probe_ns
         known_ns = None if link is None else link.turnaround.p99_ns
         if known_ns is not None:
             least_ns = max(least_ns, speed.request_ns(request, known_ns) + LATENESS_NS)
         whole_ns = speed.whole_ns(request, timeout_ns)
         if is_failing:
-            whole_ns = min(whole_ns, least_ns)
-        if self._is_moving:
-            if block is not None:
-                whole_ns = min(whole_ns, self.admission.moving.waits_ns.get(block.poll, whole_ns))
-            due_ns = self._plan.vital_due_ns(self._skipped, but_not=block)
-            bound_ns = least_ns if due_ns is None else max(least_ns, due_ns + HALF_VITAL_NS - now_ns)
-            whole_ns = min(max(whole_ns, least_ns), bound_ns)
-        return max(0, speed.wait_ns(request, whole_ns))
+            whole_ns = least_ns
+        if self._is_moving and block is not None:
+            whole_ns = min(whole_ns, self.admission.moving.waits_ns.get(block.poll, whole_ns))
+        if due_ns is not None:
+            whole_ns = min(whole_ns, due_ns + HALF_VITAL_NS - now_ns)
+        return speed.wait_ns(request, max(whole_ns, least_ns))
 
     def _note_missed(self, block: RegisterBlock, result: ExchangeResult) -> None:
         """A lost reply is asked for again at once; a refusal is not, or a stubborn module would fill the wire."""

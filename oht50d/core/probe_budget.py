@@ -1,22 +1,23 @@
 """How much of the wire goes to those that nobody may answer: dead modules and the search (owner: wire schedule; pure).
 
 Source: USERS.md (telegraf#11782) and the bus issue: all dead or absent modules together at most 5 % of the bus. After
-an exchange that took c the next one of anybody starts not before 20 c after its start, so every stretch of time that
-begins with a probe gives at most a twentieth to them.
+an exchange that took c the next one of anybody starts not before 21 c after its start, so every stretch of time that
+begins with a probe gives less than a twentieth to them.
 """
 
-SHARE = 20
-"""One part in this many."""
+SHARE = 21
+"""One part in this many at most; a little below a twentieth, for what a probe costs beside its time on the wire."""
 DISCOVERY_CLAIM = "discovery"
 PLACE_KEPT_NS = 100_000_000
 """Who asks in vain keeps its place in the turn for this long; whoever still wants a probe asks far more often."""
 MAX_CLAIMANTS = 16
 MAX_DEBT_NS = 2_000_000_000
 """However much a stop spends on silent drives, nobody waits longer than this for a probe."""
-QUIET_NS = 15_000_000
-"""A probe waits for a stretch of this length in which no fast poll becomes due: it makes none late by over 10 ms."""
-PATIENCE_NS = 250_000_000
-"""It waits for such a stretch no longer than this."""
+LONGEST_NS = 25_000_000
+TOLERATED_NS = 10_000_000
+"""A probe waits for a moment from which on it makes no fast poll later than this."""
+IMPATIENCE = 40
+"""The longer it waits the later it may make one: by a 40th of the time, so that it waits 600 ms at most."""
 
 
 def module_claim(unit: int) -> str:
@@ -46,18 +47,16 @@ class ProbeBudget:
         """No fast poll becomes due before this moment."""
         self._quiet_until_ns = quiet_until_ns
 
-    def may_probe(self, claimant: str, now_ns: int, *, is_stop: bool = False) -> bool:
-        """True if `claimant` may send one probe now; to be asked each time the wire is free while one is wanted.
-
-        The frames of a stop (`is_stop`) wait for no quiet stretch.
-        """
+    def may_probe(self, claimant: str, now_ns: int, whole_ns: int = LONGEST_NS) -> bool:
+        """True if `claimant` may send one probe of this length now; to be asked each time the wire is free while one is
+        wanted."""
         self._note_asked(claimant, now_ns)
         if now_ns < self._opens_ns:
             return False
         if self._wanted_ns is None:
             self._wanted_ns = now_ns
-        is_quiet = self._quiet_until_ns - now_ns >= QUIET_NS or now_ns - self._wanted_ns >= PATIENCE_NS
-        return (is_stop or is_quiet) and self._is_first(claimant, now_ns)
+        needed_ns = whole_ns - TOLERATED_NS - (now_ns - self._wanted_ns) // IMPATIENCE
+        return self._quiet_until_ns - now_ns >= needed_ns and self._is_first(claimant, now_ns)
 
     def spend(self, claimant: str, sent_ns: int, ended_ns: int) -> None:
         """The probe was made, answered or not."""

@@ -33,11 +33,11 @@ class RoleTable:
     def __init__(self) -> None:
         self._newest: dict[str, tuple[BlockReadings, _Places]] = {}
         self._made: dict[str, tuple[BlockReadings, RoleReading]] = {}
-        self._places: dict[tuple[int, int], tuple[tuple[str, ...], _Places]] = {}
+        self._places: dict[tuple[int, int, int], tuple[tuple[str, ...], _Places]] = {}
 
     def apply(self, block: BlockReadings) -> tuple[str, ...]:
         """Take the roles of one reply; the roles that it carried are returned."""
-        key = (block.block.unit, block.block.first)
+        key = (block.block.unit, block.block.first, block.block.count)
         known = self._places.get(key)
         if known is None:
             specs = enumerate(block.block.specs)

@@ -10,7 +10,6 @@ from collections import deque
 from attrs import frozen
 
 from oht50d.core.admission import MAX_WRITES
-from oht50d.core.poll_rates import VITAL
 from oht50d.core.wire_slots import Purpose, Slot
 from oht50d.model.registers import PollClass
 
@@ -34,18 +33,19 @@ class Rounds:
         self._other = 0
         self._is_after_safety = False
 
-    def note(self, slot: Slot) -> None:
-        """This slot goes out."""
-        match slot.purpose:
-            case Purpose.STOP | Purpose.FENCE:
-                pass  # a stop is not bounded by turns, and a fence's read belongs to what follows it
-            case Purpose.MOTION:
-                self._writes.append(self._vital)
-            case _ if slot.purpose is Purpose.POLL and slot.block is not None and slot.block.poll in VITAL:
-                self._vital += 1
-                self._is_after_safety = slot.block.poll is PollClass.SAFETY
-            case _:
-                self._other = self._vital
+    def note_vital(self, slot: Slot) -> None:
+        """A vital block had its turn; a fence's read in its place is no exchange of the round."""
+        if slot.purpose is Purpose.POLL and slot.block is not None:
+            self._vital += 1
+            self._is_after_safety = slot.block.poll is PollClass.SAFETY
+
+    def note_write(self) -> None:
+        """A motion write had its turn, or a fence's read in its place."""
+        self._writes.append(self._vital)
+
+    def note_other(self) -> None:
+        """Anything else had its turn that is no stop, or a fence's read in its place."""
+        self._other = self._vital
 
     def is_writes_turn(self, now: Round, writes_per_round: int) -> bool:
         """True if a motion write may go before a vital block that is due."""

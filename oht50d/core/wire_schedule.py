@@ -32,7 +32,6 @@ from oht50d.model.bus import BusRequest, ExchangeResult, WriteRegisters
 from oht50d.model.errors import CommandRejected
 from oht50d.model.motion import Cause, CauseCode, Decision, Permit, StopKind, StopReport
 from oht50d.model.registers import BlockReadings, ModuleMap
-from oht50d.model.snapshot import PlanStatus
 
 __all__ = ["Idle", "Purpose", "Rank", "Slot", "SlotSource", "WireSchedule", "WireTimes"]
 
@@ -110,13 +109,6 @@ class WireSchedule:
     def probe_budget(self) -> ProbeBudget:
         """What dead and absent modules may take of the wire together."""
         return self.polls.probe_budget
-
-    @property
-    def plan_status(self) -> PlanStatus:
-        """How the polls fit the wire now, and whether motion is refused for it."""
-        admission = self.polls.admission
-        current = admission.now(is_moving=self._is_moving)
-        return PlanStatus(current.headroom, current.given_way, admission.moving.refusal)
 
     @property
     def is_open(self) -> bool:
@@ -206,18 +198,12 @@ class WireSchedule:
         slot = (
             (self._stop_or_safety_slot(now_ns) if self.sequencer.is_active else None)
             or self._turn_slot(now_ns)
-            or self.polls.urgent(now_ns)
+            or self._vital_slot(self.polls.urgent(now_ns))
             or self.polls.identify(now_ns)
             or self._motion_slot(now_ns)
-            or self._set_up_slot(now_ns)
-            or self._outside_slot(now_ns)
-            or self.polls.due(now_ns)
-            or self.polls.probe(now_ns)
+            or self._other_slot(now_ns)
         )
-        if slot is None:
-            return Idle(self._next_due_ns(now_ns))
-        self._rounds.note(slot)
-        return self._fence.sent(slot)
+        return Idle(self._next_due_ns(now_ns)) if slot is None else self._fence.sent(slot)
 
     def complete(self, slot: Slot, result: ExchangeResult) -> BlockReadings | None:
         """Take the outcome of a slot; decoded readings of an identified module are returned."""
@@ -225,7 +211,7 @@ class WireSchedule:
         # The questions of a scan are not held up by the fence, and their answers are no values.
         result = result if self.pause.is_on else attributed
         self._record(slot, result)
-        self.polls.note_asked(slot.request)
+        self.polls.note_exchange(result)
         self._is_polls_turn = (slot.delayed or slot).source is not None
         match slot.purpose:
             case Purpose.POLL | Purpose.IDENTIFY:
@@ -264,18 +250,26 @@ class WireSchedule:
         writes = self.polls.admission.moving.writes_per_round
         slot = self._motion_slot(now_ns) if self._rounds.is_writes_turn(present, writes) else None
         if slot is None and self._rounds.is_others_turn(present):
-            slot = (
-                self.polls.identify(now_ns)
-                or self._set_up_slot(now_ns)
-                or self._outside_slot(now_ns)
-                or self.polls.due(now_ns)
-                or self.polls.probe(now_ns)
-            )
+            slot = self.polls.identify(now_ns) or self._other_slot(now_ns)
+        return slot
+
+    def _vital_slot(self, slot: Slot | None) -> Slot | None:
+        if slot is not None:
+            self._rounds.note_vital(slot)
+        return slot
+
+    def _other_slot(self, now_ns: int) -> Slot | None:
+        slot = self._set_up_slot(now_ns) or self._outside_slot(now_ns)
+        slot = slot or self.polls.due(now_ns) or self.polls.probe(now_ns)
+        if slot is not None:
+            self._rounds.note_other()
         return slot
 
     def _stop_or_safety_slot(self, now_ns: int) -> Slot | None:
         return (
-            self._stop_slot(now_ns, is_first_only=True) or self.polls.late_safety(now_ns) or self._stop_slot(now_ns)
+            self._stop_slot(now_ns, is_first_only=True)
+            or self._vital_slot(self.polls.late_safety(now_ns))
+            or self._stop_slot(now_ns)
         )  # fmt: skip
 
     def _stop_slot(self, now_ns: int, *, is_first_only: bool = False) -> Slot | None:
@@ -287,7 +281,9 @@ class WireSchedule:
             if not frame.is_first and self._is_left_alone(frame.request.unit, now_ns):
                 continue
             if not frame.is_read_back or self._fence.is_free(frame.request):
-                timeout_ns = self._times.stop_ns if frame.is_first else self._times.safety_ns
+                timeout_ns = self._times.stop_ns
+                if not frame.is_first:
+                    timeout_ns = self.polls.bounded_ns(frame.request, self._times.safety_ns, now_ns)
                 return Slot(frame.request, Purpose.STOP, timeout_ns, stop_frame=frame)
             held_up.append(frame.request)
         probes = (self._fence.probe(wanted, now_ns) for wanted in held_up)
@@ -310,6 +306,7 @@ class WireSchedule:
             return None
         timeout_ns = self.polls.bounded_ns(request, self._times.other_ns, now_ns)
         slot = self._fence.passed(Slot(request, Purpose.MOTION, timeout_ns), now_ns)
+        self._rounds.note_write()
         if slot.purpose is Purpose.MOTION:
             self.drive_line.mark_energised()
         return slot
@@ -339,7 +336,8 @@ class WireSchedule:
         if slot.purpose is Purpose.SEARCH:
             return
         if link is None or link.is_dead:
-            self.probe_budget.spend(module_claim(slot.request.unit), result.sent_ns, result.ended_ns)
+            ended_ns = result.ended_ns + self._times.speed.silence_ns
+            self.probe_budget.spend(module_claim(slot.request.unit), result.sent_ns, ended_ns)
         if link is not None:
             link.record(result)
 
@@ -358,7 +356,7 @@ class WireSchedule:
         """Repeats of a stop to a dead module keep to the budget that all dead modules have, but not at first."""
         if self.sequencer.is_pressing(now_ns) or not self.links[unit].is_dead:
             return False
-        return not self.probe_budget.may_probe(module_claim(unit), now_ns, is_stop=True)
+        return not self.probe_budget.may_probe(module_claim(unit), now_ns)
 
     def _note_identified(self, unit: int) -> None:
         """The module is new on the wire: its settings may be gone."""

@@ -169,7 +169,7 @@ class FieldBus:
             scan=self._schedule.pause.progress(),
             is_listen_only=self._config.listen_only,
             is_listening=self._is_listening,
-            plan=self._schedule.plan_status,
+            plan=self._schedule.polls.plan_status,
         )
 
     # -- the task

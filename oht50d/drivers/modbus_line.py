@@ -120,6 +120,8 @@ class ModbusLine:
         self._is_dirty = True
         self._must_drain = False
         self._slot: Slot
+        self._last_replies: dict[int, bytes] = {}
+        """What came last of each unit and was taken: the same again is its copy and nobody else's word."""
         self._reception = _Reception()
         self._sent_ns = self._ends_ns = self._sent_bytes = 0
 
@@ -194,9 +196,12 @@ class ModbusLine:
         finally:
             self.pending.end()
         ended_ns = self._line_free_ns
+        if reception.is_doubtful:
+            reception.reply = None
         if reception.reply is None or ended_ns - self.pending.deadline_ns > GAP_LIMIT_NS:
             return self._failed()
         self._is_dirty = False
+        self._last_replies[slot.request.unit] = reception.octets
         self._line_free_ns = max(ended_ns, self._ends_ns)
         self._observe(ended_ns, Way.RECEIVED, reception.octets, reception.verdict(), slot.purpose)
         octets = len(reception.octets)
@@ -258,8 +263,9 @@ class ModbusLine:
 
     async def _collect(self, link: ByteLink, request: BusRequest, reception: "_Reception") -> None:
         framing, pending = self._framing, self.pending
+        rest = b""
         while reception.reply is None:
-            octets = await link.receive_some()
+            octets = rest or await link.receive_some()
             self._line_free_ns = now_ns()
             try:
                 reception.reply = framing.receive_data(octets)
@@ -270,7 +276,7 @@ class ModbusLine:
                 if framing.is_numbered:  # the server has answered, and wrongly: nothing else will come
                     reception.octets = octets
                     return
-                await self._skip_foreign(link, octets)
+                rest = await self._pass_over(link, octets, reception)
                 framing.expect(request)
                 continue
             except RemoteProtocolError as error:
@@ -281,10 +287,27 @@ class ModbusLine:
                 reception.failure = Failure.NOISE
                 reception.octets += octets
                 return
+            rest = b""
             reception.octets += octets
             pending.note_begun()
             if reception.reply is None:
                 await self._let_it_come(request, reception.octets)
+
+    async def _pass_over(self, link: ByteLink, octets: bytes, reception: "_Reception") -> bytes:
+        """Something else came first; what is there already of what follows it.
+
+        A second copy of the unit's last reply is known for what it is. After any other frame somebody else talks on
+        this line, and whose words come next cannot be known.
+        """
+        copy = self._last_replies.get(octets[0], b"")
+        if copy and octets.startswith(copy):
+            self.unexpected_bytes += len(copy)
+            self._observe(self._line_free_ns, Way.RECEIVED, copy, Note.MISMATCH, None)
+            self._on_unexpected(copy, now_ns())
+            return octets[len(copy) :]
+        foreign = await self._skip_foreign(link, octets)
+        reception.is_doubtful |= len(foreign) >= SHORTEST_FRAME_BYTES and foreign != copy
+        return b""
 
     async def _let_it_come(self, request: BusRequest, begun: bytes) -> None:
         """Sleep for the characters that are missing: a UART hands a reply over in pieces of its buffer, each of which
@@ -295,9 +318,9 @@ class ModbusLine:
         if missing_ns > WORTH_SLEEPING_NS:
             await self._timer.wait_until_ns(self._line_free_ns + missing_ns)
 
-    async def _skip_foreign(self, link: ByteLink, octets: bytes) -> None:
+    async def _skip_foreign(self, link: ByteLink, octets: bytes) -> bytes:
         """A reply to something else, until the line is quiet again; the one that is waited for may still come (serial
-        line V1.02, section 2.4.1: the time-out is kept running)."""
+        line V1.02, section 2.4.1: the time-out is kept running). Its bytes."""
         self.unexpected_bytes += len(octets)
         quiet_s = self._times.silence_ns / NS_PER_S
         try:
@@ -311,8 +334,11 @@ class ModbusLine:
         finally:
             self._observe(self._line_free_ns, Way.RECEIVED, octets, Note.MISMATCH, None)
             self._on_unexpected(octets, now_ns())
+        return octets
 
 
+SHORTEST_FRAME_BYTES = 5
+"""Less than this is noise and no frame of somebody else."""
 MAX_FOREIGN_BYTES = 4096
 """How many of the bytes of a stranger are kept for the trace."""
 
@@ -320,12 +346,13 @@ MAX_FOREIGN_BYTES = 4096
 class _Reception:
     """What has come of one reply."""
 
-    __slots__ = ("failure", "octets", "reply")
+    __slots__ = ("failure", "is_doubtful", "octets", "reply")
 
     def __init__(self) -> None:
         self.octets = b""
         self.reply: BusReply | None = None
         self.failure = Failure.SILENT
+        self.is_doubtful = False
 
     def verdict(self) -> Note:
         """What the trace says about a reply."""

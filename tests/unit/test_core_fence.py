@@ -165,6 +165,11 @@ def test_probes_are_beginnings_of_what_the_module_is_known_to_answer() -> None:
         ask(fence, ReadRegisters(4, 0x0040, count), Failure.SILENT)
     ask(fence, WriteRegister(4, 7, 1), Failure.SILENT)
     assert fence.probe(ASKED, T) == ReadRegisters(4, IDENTITY_FIRST, 3), "the next shape that is free"
+    for _ in range(2):
+        ask(fence, ReadRegisters(4, IDENTITY_FIRST, 3), Failure.SILENT)
+        assert fence.probe(ASKED, T) == ReadRegisters(4, IDENTITY_FIRST, 3)
+    fence.probe_with(ReadRegisters(4, 0x00F8, 15))
+    assert fence.probe(ASKED, T) == ReadRegisters(4, 0x00F8, 3), "what looks the same is the same probe"
 
 
 def test_what_looks_like_the_wanted_one_is_no_probe_for_it() -> None:

@@ -181,3 +181,34 @@ def test_modules_that_leave_dirt_in_high_bytes_move_and_stop_as_if_clean(travel:
     report = bench.schedule.stop_report
     assert report is not None
     assert (report.kind, report.phase) == (StopKind.S1, StopPhase.STANDSTILL)
+
+
+@pytest.mark.parametrize("unit", [SAFETY, TRAVEL])
+def test_a_module_that_comes_back_during_a_stop_is_not_made_to_wait_for_it(unit: int) -> None:
+    """Long enough to be taken for dead, short enough to be stopped and read back within the limit of 300 ms."""
+    bench = driving()
+    bench.slaves.silent.add(unit)
+    bench.run(150, renewing=FORWARD)
+    assert bench.schedule.links[unit].is_dead
+    tripped_ns = bench.now_ns
+    bench.schedule.trip(StopKind.S0, (cause(C.SAFETY_LOST, tripped_ns),), tripped_ns)
+    bench.run(100)
+    bench.slaves.silent.clear()
+    bench.slaves.words[DOCK, VELOCITY] = 0
+    bench.run(1500)
+    report = bench.schedule.stop_report
+    assert report is not None
+    assert codes(report.causes) == {"safety_lost"}, "it was confirmed in time"
+    assert report.phase is StopPhase.STANDSTILL
+
+
+def test_the_repeats_of_an_old_stop_keep_to_the_budget_of_dead_modules() -> None:
+    bench = driving()
+    bench.slaves.silent.add(TRAVEL)
+    bench.run(150, renewing=FORWARD)
+    bench.schedule.trip(StopKind.S0, (cause(C.TRAVEL_LOST, bench.now_ns),), bench.now_ns)
+    bench.run(4000)
+    count, began_ns = len(bench.sent), bench.now_ns
+    bench.run(4000)
+    silent_ns = sum(slot.timeout_ns for at, slot in bench.sent[count:] if slot.request.unit == TRAVEL)
+    assert 0 < silent_ns <= (bench.now_ns - began_ns) / 20

@@ -206,7 +206,7 @@ def test_a_vital_block_is_read_within_its_period_and_one_exchange_or_within_one_
     assert max(gaps) <= max(50 + taken_ms, 3 * taken_ms)
 
 
-def test_a_skipped_unit_is_left_out_and_cannot_push_in_front_later() -> None:
+def test_a_skipped_unit_is_left_out_and_what_is_latest_by_its_own_period_goes_first_later() -> None:
     imu, lost = block(PollClass.IMU, 3), block(PollClass.BATTERY, 2)
     plan = PollPlan([lost, imu])
     skip = frozenset({2})
@@ -215,7 +215,27 @@ def test_a_skipped_unit_is_left_out_and_cannot_push_in_front_later() -> None:
     assert plan.next_block(1001 * MS, skip) is None
     assert plan.next_due_ns(skip) == 1100 * MS
     assert plan.next_due_ns(frozenset({2, 3})) is None
-    assert plan.next_block(1150 * MS) is imu, "both deadlines have passed: the class decides"
+    assert plan.next_block(1150 * MS) is lost, "late by 1.15 of its periods, the other one by 0.5"
+    assert plan.next_block(1250 * MS) is imu, "late by 1.5 of its periods"
+
+
+def test_too_much_to_read_slows_all_classes_alike_and_forgets_none() -> None:
+    blocks = [
+        block(PollClass.IMU, 2),
+        block(PollClass.INPUTS, 3),
+        block(PollClass.BATTERY, 4),
+        block(PollClass.SLOW, 5),
+    ]
+    plan = PollPlan(blocks)
+    counts = dict.fromkeys(range(4), 0)
+    for now in range(0, 60_000, 200):
+        chosen = plan.next_other(now * MS)
+        if chosen is not None:
+            counts[blocks.index(chosen)] += 1
+            plan.mark_sent(chosen, now * MS)
+    assert sum(counts.values()) == 300
+    assert all(counts.values())
+    assert counts[0] > counts[1] > counts[2] > counts[3] >= 3
 
 
 def test_expedite_makes_a_unit_due_now_and_leaves_others() -> None:
