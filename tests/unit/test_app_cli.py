@@ -117,6 +117,17 @@ def test_check_warns_of_a_brake_that_is_not_commissioned(place: list[str], capsy
     assert "nothing will move until the brake's wiring is commissioned" in capsys.readouterr().out
 
 
+def test_check_refuses_a_bus_that_is_too_slow_for_safe_motion_with_its_sum(
+    place: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow = ["--set", 'bus.assumed_turnaround="16ms"']
+    assert cli.main(["check", *place, *slow]) == ExitCode.CONFIGURATION
+    output = capsys.readouterr().out
+    assert "REFUSED: the bus is too slow for safe motion" in output
+    assert all(words in output for words in ("at rest:", "moving:", "one round of vital reads", "given way"))
+    assert "The configuration is refused" in output
+
+
 def test_check_makes_nothing(tmp_path: Path, place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "x.log"
     assert cli.main(["check", *place, "--set", f"log.file={log}"]) == ExitCode.OK

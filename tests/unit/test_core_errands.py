@@ -56,6 +56,15 @@ class Wire:
         assert slot.purpose is Purpose.ERRAND
         return slot
 
+    def slot_among_polls(self) -> Slot:
+        """Asked every millisecond, as on a bus whose fast polls are due 30 ms later."""
+        for _ in range(10_000):
+            self.budget.look(self.now_ns + 30 * MS)
+            if (slot := self.errands.next_slot(self.now_ns)) is not None:
+                return slot
+            self.now_ns += MS
+        raise AssertionError("the errand was never served")
+
     def answer(self, slot: Slot, outcome: Outcome) -> None:
         self.sent.append(slot.request)
         sent_ns, self.now_ns = self.now_ns, self.now_ns + 5 * MS
@@ -184,8 +193,7 @@ def test_units_that_nobody_has_bound_get_what_the_budget_leaves() -> None:
         wire.submit(ReadErrand(ReadRegisters(9, 0, 1)))
     times = []
     for _ in range(3):
-        while (slot := wire.errands.next_slot(wire.now_ns)) is None:
-            wire.now_ns += MS
+        slot = wire.slot_among_polls()
         times.append(wire.now_ns)
         wire.answer(slot, Failure.SILENT)
         wire.budget.spend(CLAIM, times[-1], wire.now_ns)
