@@ -1,7 +1,8 @@
 """Does the plan fit the wire, who gives way, and is motion still safe: the sum (pure, no state; ADR 0015).
 
-Everything is a worst case from character times, the measured 99th percentile of each module's turnaround, the blocks as
-they are now, one dead module's probe and the motion writes.
+Everything is a worst case from character times, each module's measured turnaround, the blocks as they are now, one dead
+module's probe and the motion writes. Where one exchange is meant the turnaround is its 99th percentile; a sum of many
+takes what nine of ten replies keep, and the slowest of them at its 99th percentile: all slow at once is no bus.
 
 Two judgements. *Shares*: all exchanges of a second must fit into it; until they do, classes give way in the order of
 `poll_rates.YIELDS`. Vital classes never do: when all others have given way they are read as often as the wire allows.
@@ -22,6 +23,7 @@ from attrs import field, frozen
 
 from oht50d.core.exchange_times import LineSpeed
 from oht50d.core.poll_rates import RATES, VITAL, YIELDS, Periods, periods
+from oht50d.core.turnaround import Measured
 from oht50d.model.bus import WriteRegisters
 from oht50d.model.registers import PollClass, RegisterBlock
 from oht50d.model.units import Duration
@@ -41,11 +43,11 @@ _S = 1_000_000_000
 
 @frozen(kw_only=True)
 class Load:
-    """What wants the wire. `turnaround_ns` is by unit; `probe_ns` is a whole exchange with a dead module."""
+    """What wants the wire. `turnarounds` are by unit; `probe_ns` is a whole exchange with a dead module."""
 
     blocks: tuple[RegisterBlock, ...]
     speed: LineSpeed
-    turnaround_ns: Mapping[int, int]
+    turnarounds: Mapping[int, Measured]
     drives: int
     drive_unit: int
     refresh_ns: int | None
@@ -56,12 +58,15 @@ class Load:
     loss_ns: int
 
     def block_ns(self, block: RegisterBlock) -> int:
-        return self.speed.read_ns(block.count, self.turnaround_ns[block.unit])
+        return self.speed.read_ns(block.count, self.turnarounds[block.unit].most_ns)
+
+    def slow_block_ns(self, block: RegisterBlock) -> int:
+        return self.speed.read_ns(block.count, self.turnarounds[block.unit].p99_ns)
 
     @property
     def write_ns(self) -> int:
         """One motion frame and its echo."""
-        return self.speed.request_ns(_DRIVE_FRAME, self.turnaround_ns[self.drive_unit])
+        return self.speed.request_ns(_DRIVE_FRAME, self.turnarounds[self.drive_unit].most_ns)
 
 
 @frozen
@@ -152,21 +157,32 @@ def admit(load: Load, *, is_moving: bool, level: int = 0) -> Admission:
 
 @frozen
 class _Cost:
-    """One class: how many blocks, how long all of them take, how long the longest of them takes."""
+    """One class: how many blocks, how long all of them take, how long the longest of them takes if it is slow, and by
+    how much one of them takes longer then."""
 
     count: int
     taken_ns: int
     longest_ns: int
+    late_ns: int
 
 
 _Costs = Mapping[PollClass, _Cost]
 
 
 def _costs(load: Load) -> _Costs:
-    taken: dict[PollClass, list[int]] = {}
+    taken: dict[PollClass, list[tuple[int, int]]] = {}
     for block in load.blocks:
-        taken.setdefault(block.poll, []).append(load.block_ns(block))
-    return {poll: _Cost(len(taken[poll]), sum(taken[poll]), max(taken[poll])) for poll in RATES if poll in taken}
+        taken.setdefault(block.poll, []).append((load.block_ns(block), load.slow_block_ns(block)))
+    return {
+        poll: _Cost(
+            count=len(taken[poll]),
+            taken_ns=sum(usual_ns for usual_ns, _ in taken[poll]),
+            longest_ns=max(slow_ns for _, slow_ns in taken[poll]),
+            late_ns=max(slow_ns - usual_ns for usual_ns, slow_ns in taken[poll]),
+        )
+        for poll in RATES
+        if poll in taken
+    }
 
 
 def _write_share(load: Load, *, is_moving: bool) -> float:
@@ -196,8 +212,9 @@ def _rows(load: Load, costs: _Costs, wanted: Periods, *, is_moving: bool) -> tup
 
 
 def _round_ns(costs: _Costs) -> int:
-    """Every vital block once."""
-    return sum(cost.taken_ns for poll, cost in costs.items() if poll in VITAL)
+    """Every vital block once, one of them slow."""
+    vital = [cost for poll, cost in costs.items() if poll in VITAL]
+    return sum(cost.taken_ns for cost in vital) + max((cost.late_ns for cost in vital), default=0)
 
 
 def _other_ns(load: Load, costs: _Costs) -> int:
@@ -226,8 +243,8 @@ def _gap(load: Load, block: RegisterBlock, gap_ns: int) -> Gap:
 
     The age of a reading counts from its reply, which came at least its characters and two silences after its request.
     """
-    taken_ns = load.block_ns(block)
-    retry_ns = load.speed.read_ns(1, load.turnaround_ns[block.unit]) + taken_ns
+    taken_ns = load.slow_block_ns(block)
+    retry_ns = load.speed.read_ns(1, load.turnarounds[block.unit].most_ns) + load.block_ns(block)
     left_ns = load.loss_ns - gap_ns - retry_ns + load.speed.read_ns(block.count, 0)
     timeout_ns = load.safety_timeout_ns if block.poll is PollClass.SAFETY else load.other_timeout_ns
     configured_ns = load.speed.whole_ns(block.request, timeout_ns)

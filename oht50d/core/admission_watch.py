@@ -10,6 +10,7 @@ from attrs import evolve
 
 from oht50d.core.admission import Admission, Load, admit
 from oht50d.core.poll_rates import YIELDS
+from oht50d.core.turnaround import Measured
 
 REVIEW_NS = 250_000_000
 PATIENCE_NS = 3_000_000_000
@@ -17,8 +18,8 @@ GRAIN_NS = 250_000
 """Turnarounds are rounded up to this: the figure breathes, the plan should not."""
 
 
-def rounded_up(turnaround_ns: int) -> int:
-    return -(-turnaround_ns // GRAIN_NS) * GRAIN_NS
+def rounded_up(found: Measured) -> Measured:
+    return Measured(*(-(-turnaround_ns // GRAIN_NS) * GRAIN_NS for turnaround_ns in (found.most_ns, found.p99_ns)))
 
 
 class AdmissionWatch:

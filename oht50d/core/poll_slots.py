@@ -16,6 +16,7 @@ from oht50d.core.role_table import RoleTable
 from oht50d.core.rounds import Round
 from oht50d.core.slot_fence import SlotFence
 from oht50d.core.stuck_watch import StuckWatch
+from oht50d.core.turnaround import Measured
 from oht50d.core.unit_plan import UnitPlan, plan_unit
 from oht50d.core.wire_slots import Purpose, Slot, WireTimes
 from oht50d.model.bus import BusRequest, ExceptionReply, ExchangeResult, ReadRegisters, ReadReply
@@ -31,7 +32,7 @@ BUSY_CODE = 6
 BUSY_PAUSE_NS = 30_000_000
 """How long a module that says that it is busy is left in peace: several more attempts fit into 150 ms."""
 
-MakeLoad = Callable[[tuple[RegisterBlock, ...], Mapping[int, int]], Load]
+MakeLoad = Callable[[tuple[RegisterBlock, ...], Mapping[int, Measured]], Load]
 
 
 class PollSlots:
@@ -236,9 +237,9 @@ class PollSlots:
         self.admission.hurry()
 
     def _load(self) -> Load:
-        known = {u: link.turnaround.p99_ns for u, link in self._links.items()}
+        known = {unit: link.turnaround.measured for unit, link in self._links.items()}
         return self._make_load(
-            self._plan.blocks, {u: rounded_up(p99_ns) for u, p99_ns in known.items() if p99_ns is not None}
+            self._plan.blocks, {unit: rounded_up(found) for unit, found in known.items() if found is not None}
         )
 
     def _is_taken_for_last(self, block: RegisterBlock, now_ns: int) -> bool:

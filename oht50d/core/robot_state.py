@@ -23,7 +23,10 @@ from oht50d.model.registers import BlockReadings, ModuleKind, Reading, RegisterS
 from oht50d.model.snapshot import ModuleStatus, WireStatus
 
 ONLINE_NS = 2_000_000_000
-"""A module that was not heard for this long is shown as offline (its loss for motion is judged much sooner)."""
+"""A module that was not heard for this long, asked in vain, is shown as offline (its loss for motion is judged much
+sooner)."""
+UNASKED_NS = 5_000_000_000
+"""One that has answered whenever it was asked: on a slow bus its polls may be rare (`poll_rates.YIELDS`)."""
 MAX_STOPS = 8
 
 _KEY_ROLES: Mapping[ModuleKind, frozenset[str]] = {
@@ -228,7 +231,8 @@ class RobotState:
     def _module_status(self, link: ModuleLink, doubled: str, now_ns: int) -> ModuleStatus:
         trust = self.registry.trust(link.module.address)
         last_ns = link.last_valid_ns
-        is_heard = last_ns is not None and now_ns - last_ns <= ONLINE_NS
+        limit_ns = ONLINE_NS if link.failures else UNASKED_NS
+        is_heard = last_ns is not None and now_ns - last_ns <= limit_ns
         refused = self._refused(link)
         merged: dict[str, Reading] = {}
         # Blocks may share registers: the newest reading is the one that counts.

@@ -7,6 +7,7 @@ from attrs import frozen
 from oht50d.core.actuators import Actuators
 from oht50d.core.admission import Load
 from oht50d.core.safety_config import SafetyConfig
+from oht50d.core.turnaround import Measured
 from oht50d.core.wire_slots import WireTimes
 from oht50d.model.registers import RegisterBlock
 
@@ -20,15 +21,15 @@ class LoadMaker:
     times: WireTimes
     refresh_ns: int | None
 
-    def __call__(self, blocks: tuple[RegisterBlock, ...], turnaround_ns: Mapping[int, int]) -> Load:
-        """`turnaround_ns` is what was measured, by unit; for the others the assumption holds."""
-        assumed_ns = self.times.turnaround_ns
+    def __call__(self, blocks: tuple[RegisterBlock, ...], measured: Mapping[int, Measured]) -> Load:
+        """`measured` is by unit; for the others the assumption holds."""
+        assumed = Measured.always(self.times.turnaround_ns)
         units = {block.unit for block in blocks} | {drive.unit for drive in self.actuators.drives}
         has_timeout = self.actuators.timeout_register is not None
         return Load(
             blocks=blocks,
             speed=self.times.speed,
-            turnaround_ns={unit: turnaround_ns.get(unit, assumed_ns) for unit in units},
+            turnarounds={unit: measured.get(unit, assumed) for unit in units},
             drives=len(self.actuators.drives),
             drive_unit=self.actuators.drives[0].unit,
             refresh_ns=self.refresh_ns,

@@ -9,7 +9,7 @@ from oht50d.core.admission_watch import PATIENCE_NS, REVIEW_NS, AdmissionWatch, 
 from oht50d.core.drive_line import refresh_ns
 from oht50d.core.exchange_times import LineSpeed
 from oht50d.core.poll_rates import VITAL, YIELDS
-from oht50d.core.turnaround import NEEDED, WINDOW, Turnaround
+from oht50d.core.turnaround import NEEDED, WINDOW, Measured, Turnaround
 from oht50d.core.unit_plan import plan_unit
 from oht50d.core.wire_load import LoadMaker
 from oht50d.model.registers import PollClass
@@ -21,7 +21,7 @@ def load(turnaround_ms: float, travel: str = "travel_motor", baud: int = 115_200
     blocks = tuple(b for m in maps for b in plan_unit(m, taken=actuators.read_lengths.get(m.address, set())).blocks)
     times = evolve(TIMES, speed=LineSpeed.of_baud(baud))
     refresh = refresh_ns(CONFIG, has_timeout=actuators.timeout_register is not None)
-    measured = {module.address: round(turnaround_ms * MS) for module in maps}
+    measured = {module.address: Measured.always(round(turnaround_ms * MS)) for module in maps}
     return LoadMaker(actuators, CONFIG, times, refresh)(blocks, measured)
 
 
@@ -81,6 +81,18 @@ def test_at_rest_the_inputs_keep_their_rate() -> None:
     found = admit(load(16), is_moving=False)
     assert found.level == len(YIELDS)
     assert found.periods[PollClass.INPUTS] == 200 * MS
+
+
+def test_of_a_round_one_reply_is_slow_and_not_all() -> None:
+    usual = admit(load(1), is_moving=True)
+    case = load(1)
+    late = evolve(case, turnarounds={unit: Measured(MS, 6 * MS) for unit in case.turnarounds})
+    found = admit(late, is_moving=True)
+    assert found.refusal == ""
+    assert found.level == 0, "the shares take what nine of ten replies keep"
+    bare = [max(gap.gap_ns for gap in sums.gaps) - sums.writes_per_round * case.write_ns for sums in (usual, found)]
+    assert 0 <= bare[1] - bare[0] <= 10 * MS, "one of the round, and the other exchange"
+    assert found.gaps[0].needed_wait_ns == usual.gaps[0].needed_wait_ns + 5 * MS
 
 
 # -- over time
@@ -146,4 +158,5 @@ def test_nothing_is_known_of_a_module_before_enough_replies_and_two_slow_ones_do
 
 
 def test_a_figure_is_rounded_up_never_down() -> None:
-    assert [rounded_up(ns) for ns in (0, 1, 250_000, 250_001)] == [0, 250_000, 250_000, 500_000]
+    assert rounded_up(Measured(0, 1)) == Measured(0, 250_000)
+    assert rounded_up(Measured(250_000, 250_001)) == Measured(250_000, 500_000)

@@ -17,7 +17,7 @@ from core_fixtures import (
     stop_report,
 )
 
-from oht50d.core.robot_state import MAX_STOPS, ONLINE_NS, RobotState, Simulation
+from oht50d.core.robot_state import MAX_STOPS, ONLINE_NS, UNASKED_NS, RobotState, Simulation
 from oht50d.model.bus import Failure
 from oht50d.model.lidar import LidarLinkState
 from oht50d.model.motion import StopKind, StopPhase
@@ -186,6 +186,9 @@ def test_a_module_that_is_silent_for_long_is_offline() -> None:
     assert robot.modules(bench.now_ns)[0].is_online
     last_ns = robot.modules(bench.now_ns)[0].last_valid_ns
     assert last_ns is not None
+    assert robot.modules(last_ns + UNASKED_NS)[0].is_online, "it has answered whenever it was asked"
+    assert not robot.modules(last_ns + UNASKED_NS + 1)[0].is_online
+    bench.schedule.links[POWER].breaker.fail(bench.now_ns, last_ns)
     assert robot.modules(last_ns + ONLINE_NS)[0].is_online
     assert not robot.modules(last_ns + ONLINE_NS + 1)[0].is_online
 
