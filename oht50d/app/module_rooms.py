@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from oht50d.app.config import Config
-from oht50d.core.discovery import Discovery, DiscoveryConfig, QuietAllowance
+from oht50d.core.discovery import Discovery, DiscoveryConfig
 from oht50d.core.module_registry import ModuleRegistry
 from oht50d.core.wire_schedule import Rank, WireSchedule, WireTimes
 from oht50d.drivers.module_file import ModuleFile
@@ -55,7 +55,7 @@ def build_discovery(config: DiscoveryConfig, schedule: WireSchedule, times: Wire
     discovery = Discovery(
         config,
         schedule.links,
-        QuietAllowance(schedule.probe_budget, schedule.polls.look_for_quiet),
+        schedule.probe_budget,
         times.probe_wait_ns,
         lambda: schedule.may_search,
     )

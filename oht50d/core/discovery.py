@@ -13,7 +13,7 @@ from attrs import Attribute, evolve, field, frozen
 
 from oht50d.core.address_probe import TWICE, AddressProbe
 from oht50d.core.module_link import ModuleLink
-from oht50d.core.probe_budget import DISCOVERY_CLAIM, ProbeBudget
+from oht50d.core.probe_budget import DISCOVERY_CLAIM
 from oht50d.core.wire_slots import Purpose, Slot
 from oht50d.model.bus import ExchangeResult, ReadRegisters
 from oht50d.model.modules import DiscoveryStatus, FoundModule, FoundState
@@ -62,26 +62,6 @@ class ProbeAllowance(Protocol):
     def spend(self, claimant: str, sent_ns: int, ended_ns: int) -> None:
         """The probe was made, answered or not."""
         ...
-
-
-class QuietAllowance:
-    """The share of all silent addresses, in a stretch of time in which no fast poll becomes due."""
-
-    def __init__(self, budget: ProbeBudget, look: Callable[[], None]) -> None:
-        """`look` tells the budget how long it stays quiet."""
-        self._budget = budget
-        self._look = look
-
-    @property
-    def opens_ns(self) -> int:
-        return self._budget.opens_ns
-
-    def may_probe(self, claimant: str, now_ns: int) -> bool:
-        self._look()
-        return self._budget.may_probe(claimant, now_ns)
-
-    def spend(self, claimant: str, sent_ns: int, ended_ns: int) -> None:
-        self._budget.spend(claimant, sent_ns, ended_ns)
 
 
 class Discovery:

@@ -64,7 +64,7 @@ class PollSlots:
         self.lessons = LessonBook(self._maps)
         self._plans = {unit: self._planned(unit) for unit in self._maps}
         self._plan = PollPlan([block for unit in self._maps for block in self._plans[unit].blocks])
-        self.probe_budget = ProbeBudget()
+        self.probe_budget = ProbeBudget(lambda: self._plan.fast_due_ns(self._skipped))
         self.identities = IdentitySlots(links, self._plan, self.lessons, self.probe_budget, fence, times, on_identified)
         self.admission = AdmissionWatch(self._load)
         self._rises = RateRise()
@@ -86,8 +86,6 @@ class PollSlots:
         self._skipped = frozenset(away)
         self._in_trouble = frozenset([u for u, link in self._links.items() if link.failures > 0])
         self._vital = self._plan.next_vital(now_ns, self._skipped, self._in_trouble)
-        if away:
-            self.look_for_quiet()
 
     @property
     def plan_status(self) -> PlanStatus:
@@ -149,10 +147,6 @@ class PollSlots:
     def probe(self, now_ns: int) -> Slot | None:
         """A module that is dead, when the budget allows it."""
         return self.identities.probe(now_ns, is_moving=self._is_moving) if self._skipped else None
-
-    def look_for_quiet(self) -> None:
-        """Tell the budget how long no fast poll becomes due."""
-        self.probe_budget.look(self._plan.fast_due_ns(self._skipped))
 
     def is_due(self, now_ns: int) -> bool:
         """True if a poll waits for the wire."""

@@ -1,9 +1,11 @@
 """How much of the wire goes to those that nobody may answer: dead modules and the search (owner: wire schedule; pure).
 
 Source: USERS.md (telegraf#11782) and the bus issue: all dead or absent modules together at most 5 % of the bus. After
-an exchange that took c the next one of anybody starts not before 21 c after its start, so every stretch of time that
-begins with a probe gives less than a twentieth to them.
+an exchange that took c the next one of anybody may start 21 c after its start, so every stretch of time that begins
+with a probe gives less than a twentieth to them. What a probe waits for a quiet moment is not lost to the next one.
 """
+
+from collections.abc import Callable
 
 SHARE = 21
 """One part in this many at most; a little below a twentieth, for what a probe costs beside its time on the wire."""
@@ -18,6 +20,8 @@ TOLERATED_NS = 10_000_000
 """A probe waits for a moment from which on it makes no fast poll later than this."""
 IMPATIENCE = 40
 """The longer it waits the later it may make one: by a 40th of the time, so that it waits 600 ms at most."""
+MAX_CREDIT_NS = 400_000_000
+"""So much of such a wait brings the next probe forward."""
 
 
 def module_claim(unit: int) -> str:
@@ -31,9 +35,10 @@ class ProbeBudget:
     Bounded to `MAX_CLAIMANTS`; who asked or was served longest ago is forgotten for a new one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quiet_until_ns: Callable[[], int]) -> None:
+        """`quiet_until_ns()`: no fast poll becomes due before this moment."""
+        self._quiet_until_ns = quiet_until_ns
         self._opens_ns = 0
-        self._quiet_until_ns = 0
         self._wanted_ns: int | None = None
         self._served_ns: dict[str, int] = {}
         self._asked_ns: dict[str, int] = {}
@@ -42,10 +47,6 @@ class ProbeBudget:
     def opens_ns(self) -> int:
         """When the next probe may start."""
         return self._opens_ns
-
-    def look(self, quiet_until_ns: int) -> None:
-        """No fast poll becomes due before this moment."""
-        self._quiet_until_ns = quiet_until_ns
 
     def may_probe(self, claimant: str, now_ns: int, whole_ns: int = LONGEST_NS) -> bool:
         """True if `claimant` may send one probe of this length now; to be asked each time the wire is free while one is
@@ -56,14 +57,15 @@ class ProbeBudget:
         if self._wanted_ns is None:
             self._wanted_ns = now_ns
         needed_ns = whole_ns - TOLERATED_NS - (now_ns - self._wanted_ns) // IMPATIENCE
-        return self._quiet_until_ns - now_ns >= needed_ns and self._is_first(claimant, now_ns)
+        return self._is_first(claimant, now_ns) and self._quiet_until_ns() - now_ns >= needed_ns
 
     def spend(self, claimant: str, sent_ns: int, ended_ns: int) -> None:
         """The probe was made, answered or not."""
         self._served_ns[claimant] = ended_ns
         self._asked_ns.pop(claimant, None)
-        self._wanted_ns = None
-        opens_ns = max(self._opens_ns, sent_ns) + SHARE * (ended_ns - sent_ns)
+        wanted_ns, self._wanted_ns = self._wanted_ns, None
+        due_ns = sent_ns if wanted_ns is None else max(wanted_ns, sent_ns - MAX_CREDIT_NS)
+        opens_ns = max(self._opens_ns, due_ns) + SHARE * (ended_ns - sent_ns)
         self._opens_ns = min(opens_ns, ended_ns + MAX_DEBT_NS)
         _bound(self._served_ns)
 

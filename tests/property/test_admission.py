@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from attrs import evolve, frozen
 from core_fixtures import CONFIG, DOCK, FORWARD, MS, POWER, TIMES, WireBench, permit, shipped_maps
 from hypothesis import given, settings
@@ -28,6 +29,9 @@ EACH_LOSS_NS = 700 * MS
 VELOCITY = 0x33
 KEPT = ("identity.", "drive.", "chain.", "safety.", "velocity", "brake")
 OTHERS = sorted(set(PollClass) - VITAL, key=lambda poll: poll.value)
+
+pytestmark = pytest.mark.no_cover
+"""Minutes of virtual time; under the tracer they would take six times as long and show no line that others do not."""
 
 
 @frozen

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
+import pytest
 import trio
 from attrs import define, field
 from bus_fakes import CHARACTER_NS, DOCK, MS, POWER, SAFETY, SILENCE_NS, TRAVEL, Bench, Pieces, make_bench
@@ -30,6 +31,9 @@ from oht50d.model.registers import BlockReadings
 
 KNOWN = {None, Failure.SILENT, Failure.NOISE, Failure.MISMATCH, Failure.ABANDONED}
 """How an exchange may end on the line; nobody who asked hears of anything else but FENCED."""
+
+pytestmark = pytest.mark.no_cover
+"""Minutes of virtual time; under the tracer they would take six times as long and show no line that others do not."""
 FATES = st.sampled_from(["prompt", "prompt", "late", "late", "lost", "damaged", "refused", "foreign", "split"])
 DELAYS_MS = st.sampled_from([0, 1, 5, 24, 26, 30, 49, 51, 60, 100, 250, 700, 2050])
 STOP_WITHIN_NS = 40 * MS

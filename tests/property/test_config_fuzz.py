@@ -4,6 +4,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,9 @@ from oht50d.app.check_safety import report_motion, report_reaction
 from oht50d.app.config import load_config, setting_names
 from oht50d.app.config_sources import read_document
 from oht50d.model.errors import ConfigError
+
+pytestmark = pytest.mark.no_cover
+"""Minutes of virtual time or thousands of cases: under the tracer they take six times as long."""
 
 KEYS = [".".join(map(str, path)) for path in setting_names()]
 SECTIONS = sorted({key.rpartition(".")[0] for key in KEYS} - {""})

@@ -11,6 +11,9 @@ from trio.testing import MockClock
 SECONDS = 30.0
 LOSS_MS = 150.0
 
+pytestmark = pytest.mark.no_cover
+"""Minutes of virtual time; under the tracer they would take six times as long and show no line that others do not."""
+
 
 @pytest.mark.parametrize("dead", PAIRS, ids=lambda dead: "+".join(map(str, sorted(dead))))
 async def test_a_silent_module_or_two_leave_the_others_their_polls(

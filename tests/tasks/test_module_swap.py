@@ -31,6 +31,9 @@ from oht50d.services.module_desk import LineChoices, ModuleDesk
 from oht50d.services.ports import Accounts, HistoryReader
 from oht50d.services.registry_keeper import RegistryKeeper
 
+pytestmark = pytest.mark.no_cover
+"""Minutes of virtual time or thousands of cases: under the tracer they take six times as long."""
+
 ROOT = Peer(10, 0, 0, frozenset({0}))
 TECHNICIAN = Peer(11, 1000, 1000, frozenset({1000, 900}))
 LIFTER = 0x06

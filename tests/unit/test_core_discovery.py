@@ -8,9 +8,9 @@ from core_fixtures import DOCK, MS, POWER, SAFETY, START_NS, TRAVEL, S, shipped_
 from strange_modules import LIFTER, Answer, device, silent
 
 from oht50d.core.address_probe import TWICE
-from oht50d.core.discovery import Discovery, DiscoveryConfig, QuietAllowance
+from oht50d.core.discovery import Discovery, DiscoveryConfig
 from oht50d.core.module_link import ModuleLink
-from oht50d.core.probe_budget import DISCOVERY_CLAIM, SHARE, ProbeBudget
+from oht50d.core.probe_budget import DISCOVERY_CLAIM
 from oht50d.core.wire_slots import Purpose
 from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
 from oht50d.model.modules import FoundState
@@ -220,17 +220,6 @@ def test_a_device_that_refuses_everything_is_listed() -> None:
     search = Search({8: lambda request: ExceptionReply(request.unit, 3, 1)})
     search.run(4_000)
     assert search.found() == {8: FoundState.PRESENT}
-
-
-def test_the_allowance_is_looked_at_anew_for_every_question() -> None:
-    budget, looks = ProbeBudget(), []
-    allowance = QuietAllowance(budget, lambda: (looks.append(None), budget.look(START_NS + S))[1])
-    assert allowance.may_probe(DISCOVERY_CLAIM, START_NS)
-    allowance.spend(DISCOVERY_CLAIM, START_NS, START_NS + 25 * MS)
-    assert allowance.opens_ns == START_NS + SHARE * 25 * MS
-    assert not allowance.may_probe(DISCOVERY_CLAIM, START_NS + 499 * MS)
-    assert allowance.may_probe(DISCOVERY_CLAIM, START_NS + SHARE * 25 * MS)
-    assert len(looks) == 3
 
 
 def test_the_range_must_be_one() -> None:

@@ -38,7 +38,7 @@ class Wire:
     """Asks for slots as the schedule does and answers them by a script; the clock is its own."""
 
     def __init__(self) -> None:
-        self.budget = ProbeBudget()
+        self.budget = ProbeBudget(lambda: self.now_ns + 30 * MS)
         self.errands = Errands(patience, self.budget)
         self.now_ns = 0
         self.sent: list[BusRequest] = []
@@ -59,7 +59,6 @@ class Wire:
     def slot_among_polls(self) -> Slot:
         """Asked every millisecond, as on a bus whose fast polls are due 30 ms later."""
         for _ in range(10_000):
-            self.budget.look(self.now_ns + 30 * MS)
             if (slot := self.errands.next_slot(self.now_ns)) is not None:
                 return slot
             self.now_ns += MS

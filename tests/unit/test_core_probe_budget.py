@@ -2,16 +2,14 @@
 
 from core_fixtures import MS, START_NS, S
 
-from oht50d.core.probe_budget import MAX_CLAIMANTS, SHARE, ProbeBudget, module_claim
+from oht50d.core.probe_budget import MAX_CLAIMANTS, MAX_CREDIT_NS, SHARE, ProbeBudget, module_claim
 
 T = START_NS
 FAR = T + 1000 * S
 
 
 def quiet() -> ProbeBudget:
-    budget = ProbeBudget()
-    budget.look(FAR)
-    return budget
+    return ProbeBudget(lambda: FAR)
 
 
 def test_the_next_probe_waits_so_many_times_what_the_last_one_cost() -> None:
@@ -49,12 +47,30 @@ def test_claimants_take_turns_and_who_has_stopped_asking_holds_up_nobody() -> No
 
 
 def test_a_probe_waits_for_a_moment_in_which_it_makes_nobody_late_and_not_for_ever() -> None:
-    budget = ProbeBudget()
-    budget.look(T + 14 * MS)
+    quiet_ns = T + 14 * MS
+    budget = ProbeBudget(lambda: quiet_ns)
     assert not budget.may_probe("a", T), "25 ms would make a poll 11 ms late"
     assert budget.may_probe("a", T, 20 * MS)
-    budget.look(T + 600 * MS)
+    quiet_ns = T + 600 * MS
     assert budget.may_probe("a", T + 600 * MS), "after 600 ms it goes all the same"
+
+
+def test_what_was_waited_for_a_quiet_moment_is_not_lost_and_a_long_pause_is_no_credit() -> None:
+    quiet_ns = T
+    budget = ProbeBudget(lambda: quiet_ns)
+    assert not budget.may_probe("a", T)
+    quiet_ns = FAR
+    assert budget.may_probe("a", T + 300 * MS)
+    budget.spend("a", T + 300 * MS, T + 320 * MS)
+    assert budget.opens_ns == T + SHARE * 20 * MS
+    opens_ns, quiet_ns = budget.opens_ns, T
+    assert not budget.may_probe("a", opens_ns)
+    budget.spend("a", opens_ns + 10 * S, opens_ns + 10 * S + 20 * MS)
+    assert budget.opens_ns == opens_ns + 10 * S - MAX_CREDIT_NS + SHARE * 20 * MS
+    rested_ns, quiet_ns = budget.opens_ns + 10 * S, FAR
+    assert budget.may_probe("a", rested_ns)
+    budget.spend("a", rested_ns, rested_ns + 20 * MS)
+    assert budget.opens_ns == rested_ns + SHARE * 20 * MS, "nothing was waited for"
 
 
 def test_an_opening_forgets_the_debt() -> None:
