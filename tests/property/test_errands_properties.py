@@ -4,6 +4,7 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from oht50d.core.errands import Errands, Patience
+from oht50d.core.poll_plan import NEVER_NS
 from oht50d.core.probe_budget import ProbeBudget
 from oht50d.model.bus import (
     BusReply,
@@ -54,7 +55,7 @@ class Module:
 
 @given(st.lists(ERRANDS, min_size=1, max_size=6), st.lists(ACTS, max_size=60))
 def test_one_end_each_and_no_write_twice(asked: list[ReadErrand | WriteErrand], acts: list[object]) -> None:
-    errands, module = Errands(lambda _request: Patience(50 * MS, 2), ProbeBudget()), Module()
+    errands, module = Errands(lambda _request: Patience(50 * MS, 2), ProbeBudget(lambda: NEVER_NS)), Module()
     ends: list[list[ErrandResult]] = [[] for _ in asked]
     withdraws = [errands.submit(errand, ends[number].append) for number, errand in enumerate(asked)]
     written: list[WriteRegister] = []

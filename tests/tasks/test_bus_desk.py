@@ -16,6 +16,7 @@ from oht50d.core.bus_trace import BusTrace
 from oht50d.core.errands import Errands, Patience
 from oht50d.core.frame_event import Note, Way
 from oht50d.core.local_rights import LocalRight, Peer
+from oht50d.core.poll_plan import NEVER_NS
 from oht50d.core.probe_budget import ProbeBudget
 from oht50d.core.wire_slots import Purpose, Slot
 from oht50d.model.bus import (
@@ -45,7 +46,7 @@ class Desk:
         self.trace = trace or BusTrace()
         self.sight = Sight(
             trace=self.trace, stats=BusStats(CHARACTER_NS, SILENCE_NS),
-            errands=Errands(lambda _: Patience(1, 1), ProbeBudget()),
+            errands=Errands(lambda _: Patience(1, 1), ProbeBudget(lambda: NEVER_NS)),
             maps={module.address: module for module in shipped_maps()}, character_ns=CHARACTER_NS,
             p99_ns=lambda unit: 7 * MS if unit == 5 else None,
         )  # fmt: skip

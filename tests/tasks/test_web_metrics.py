@@ -14,6 +14,7 @@ from oht50d.core.bus_stats import BusStats
 from oht50d.core.bus_trace import BusTrace
 from oht50d.core.errands import Errands, Patience
 from oht50d.core.frame_event import Note, Way
+from oht50d.core.poll_plan import NEVER_NS
 from oht50d.core.probe_budget import ProbeBudget
 from oht50d.core.wire_slots import Purpose, Slot
 from oht50d.metrics import TABLE, LoopLag, Metrics
@@ -84,7 +85,7 @@ async def test_the_bus_tells_what_it_does(autojump_clock) -> None:
     for _ in range(5):
         trace.add(now_ns(), Way.SENT, b"abcd", Note.SENT, Purpose.POLL)
     maps = {module.address: module for module in shipped_maps()}
-    errands = Errands(lambda _: Patience(1, 1), ProbeBudget())
+    errands = Errands(lambda _: Patience(1, 1), ProbeBudget(lambda: NEVER_NS))
     metrics = Metrics(version="9.9.9")
     sight = Sight(trace=trace, stats=stats, errands=errands, maps=maps, character_ns=1)
     metrics.watch_bus(sight, now_ns)
