@@ -253,12 +253,13 @@ def _gap(load: Load, block: RegisterBlock, gap_ns: int) -> Gap:
 
 
 def _refusal(load: Load, costs: _Costs, gaps: tuple[Gap, ...], wanted: Periods, *, is_full: bool) -> str:
-    """Why motion is refused, with the sum; empty if it is not."""
-    for gap in gaps:
-        if not gap.is_kept:
-            return _told(load, costs, gap)
-    starved = _starved(load, costs, wanted) if is_full else ""
-    return starved or _late_writes(load, costs)
+    """Why motion is refused, with the sum and the slowest module; empty if it is not."""
+    told = next((_told(load, costs, gap) for gap in gaps if not gap.is_kept), "")
+    refusal = told or (_starved(load, costs, wanted) if is_full else "") or _late_writes(load, costs)
+    if not refusal:
+        return ""
+    unit, found = max(load.turnarounds.items(), key=lambda entry: entry[1].p99_ns)
+    return f"{refusal}; slowest: {unit:#04x}, whose turnaround is {_ms(found.p99_ns)}"
 
 
 def _told(load: Load, costs: _Costs, gap: Gap) -> str:
@@ -281,8 +282,8 @@ def _starved(load: Load, costs: _Costs, wanted: Periods) -> str:
     if a_second * round_ns <= _S:
         return ""
     return (
-        f"{a_second:.1f} other reads a second are left when all have given way, and there is one in each round of"
-        f" {_ms(round(round_ns))}: {_S / round_ns:.1f} a second"
+        f"all other reads at their slowest are {a_second:.1f} a second; beside the vital ones one fits into each round"
+        f" of {_ms(round(round_ns))}, {_S / round_ns:.1f} a second"
     )
 
 

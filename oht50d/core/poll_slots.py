@@ -173,7 +173,8 @@ class PollSlots:
             if slot.purpose is Purpose.IDENTIFY:
                 self.identities.note_missed(block, result)
             return None
-        link.turnaround.add(self._times.speed.turnaround_of_read(block.count, result.ended_ns - result.sent_ns))
+        taken_ns = result.ended_ns - result.sent_ns
+        link.turnaround.add(self._times.speed.turnaround_of_read(block.count, taken_ns), result.ended_ns)
         readings = decode_block(block, reply.words, requested_ns=result.sent_ns, received_ns=result.ended_ns)
         has_changed = self.lessons.answer(block)
         if self.identities.judge(block, readings):

@@ -14,6 +14,8 @@ NEEDED = 20
 LEFT_OUT = 2
 """The third slowest of `WINDOW` is the 99th percentile. Of fewer replies as many are left out: while it starts, this
 process is late with one or two."""
+MAX_AGE_NS = 60_000_000_000
+"""What was slow longer ago counts no more, unless fewer than `NEEDED` replies have come since."""
 MOST = 0.9
 SORTED_EVERY = 8
 """Replies between two looks at the window: at 20 a second the figure is at most half a second old."""
@@ -33,18 +35,22 @@ class Measured:
 
 
 class Turnaround:
-    """A ring of `WINDOW` measurements: one or two that are slow do not show, a third does."""
+    """The newest `WINDOW` measurements: one or two that are slow do not show, a third does."""
 
     __slots__ = ("_measured", "_news", "_ring")
 
     def __init__(self) -> None:
-        self._ring: deque[int] = deque(maxlen=WINDOW)
+        self._ring: deque[tuple[int, int]] = deque(maxlen=WINDOW)
         self._measured: Measured | None = None
         self._news = 0
 
-    def add(self, measured_ns: int) -> None:
-        """One more reply."""
-        self._ring.append(max(0, measured_ns))
+    def add(self, measured_ns: int, at_ns: int) -> None:
+        """One more reply, which came at `at_ns`."""
+        ring = self._ring
+        ring.append((at_ns, max(0, measured_ns)))
+        while len(ring) > NEEDED and at_ns - ring[0][0] > MAX_AGE_NS:
+            ring.popleft()
+            self._measured = None
         self._news += 1
 
     @property
@@ -54,7 +60,7 @@ class Turnaround:
         if count < NEEDED:
             return None
         if self._measured is None or self._news >= SORTED_EVERY:
-            ordered = sorted(self._ring)
+            ordered = sorted([measured_ns for _, measured_ns in self._ring])
             self._measured = Measured(ordered[int(MOST * (count - LEFT_OUT))], ordered[count - 1 - LEFT_OUT])
             self._news = 0
         return self._measured

@@ -143,18 +143,29 @@ def test_who_becomes_slow_again_in_between_starts_the_while_anew() -> None:
 def test_nothing_is_known_of_a_module_before_enough_replies_and_two_slow_ones_do_not_show() -> None:
     turnaround = Turnaround()
     for _ in range(NEEDED - 1):
-        turnaround.add(MS)
+        turnaround.add(MS, START_NS)
     assert turnaround.p99_ns is None
     for _ in range(WINDOW):
-        turnaround.add(MS)
+        turnaround.add(MS, START_NS)
     for _ in range(2):
-        turnaround.add(30 * MS)
+        turnaround.add(30 * MS, START_NS)
     assert turnaround.p99_ns == MS
     for _ in range(8):
-        turnaround.add(30 * MS)
+        turnaround.add(30 * MS, START_NS)
     assert turnaround.p99_ns == 30 * MS
     turnaround.forget()
     assert turnaround.p99_ns is None
+
+
+def test_a_slow_time_is_forgotten_after_a_minute_however_rarely_a_module_is_asked() -> None:
+    turnaround = Turnaround()
+    for count in range(WINDOW):
+        turnaround.add(16 * MS, START_NS + count * 50 * MS)
+    turnaround.add(MS, START_NS + 11 * S)
+    assert turnaround.p99_ns == 16 * MS
+    for count in range(NEEDED):
+        turnaround.add(MS, START_NS + (20 + 4 * count) * S)
+    assert turnaround.p99_ns == MS, "twenty replies, four seconds apart"
 
 
 def test_a_figure_is_rounded_up_never_down() -> None:
