@@ -22,7 +22,7 @@ def stats_text(tree: Tree) -> str:
         ("exchanges", told(tree.get("transactions"))),
         ("early frames", told(tree.get("early_frames"))),
         ("unexpected", told(tree.get("unexpected_bytes"), "bytes")),
-        ("headroom", _percent(tree.get("headroom"))),
+        ("headroom", _headroom(tree)),
         *(("given way", str(words)) for words in _list(tree, "given_way")),
         *((("motion", f"REFUSED: {tree.get('refusal')}"),) if tree.get("refusal") else ()),
         (f"last {tree.get('window_s')} s", _shares(tree.get("recent"))),
@@ -78,6 +78,10 @@ def _value(value: Tree) -> str:
 def _bus_words(tree: Tree) -> str:
     state = "LISTEN-ONLY" if tree.get("is_listen_only") else "open" if tree.get("is_open") else "CLOSED"
     return f"{state} on {tree.get('port')}{' SIMULATED' if tree.get('is_simulated') else ''}"
+
+
+def _headroom(tree: Tree) -> str:
+    return "none: nothing is polled" if tree.get("is_listen_only") else _percent(tree.get("headroom"))
 
 
 def _trace_words(trace: Tree) -> str:

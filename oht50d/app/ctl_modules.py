@@ -1,13 +1,15 @@
 """`oht50ctl modules`: list, search, scan, acceptance; what is asked and how the answer is shown (owns nothing).
 
-A scan runs in the daemon: this program follows it, and cancels it when it is interrupted.
+A scan runs in the daemon: this program follows it, and cancels it when it is interrupted or told to end.
 """
 
 import argparse
 import json
+import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from oht50d.app.ctl_link import LinkProblem
@@ -17,6 +19,7 @@ from oht50d.app.trace_pager import Ask
 
 _PARITIES = ("none", "even", "odd")
 _COMPLETE = "complete"
+NOBODY = "Nobody was found."
 _LOOK_S = 0.3
 _SCAN_LIMIT_S = 660.0
 """A minute more than the daemon gives a scan."""
@@ -35,6 +38,7 @@ def add_modules_commands(modules: argparse.ArgumentParser, whole: Callable[[int,
     scan.add_argument("--last", type=whole(1, 247), help="last address")
     scan.add_argument("--baud", type=whole(1, 10_000_000), action="append", help="line speed, may be repeated")
     scan.add_argument("--parity", choices=_PARITIES, action="append", help="parity, may be repeated")
+    scan.add_argument("--cancel", action="store_true", help="end the scan that is under way, whoever began it")
     accept = commands.add_parser("accept", help="accept a changed module after checking its set-up (root only)")
     accept.add_argument("address", type=whole(1, 247), help="bus address, such as 0x05")
     accept.add_argument("--serial", required=True, type=_serial, help="the number on the module, or none")
@@ -48,16 +52,20 @@ def run_modules(arguments: argparse.Namespace, ask: Ask, out: TextIO) -> int:
         print(f"oht50ctl: {problem}", file=sys.stderr)
         return ExitCode.USAGE
     op, tree = str(request["op"]), ask(request)
-    if op in ("modules_scan", "modules_search"):
+    if op == "modules_search" or request.get("action") == "start":
         return _follow(op, tree, arguments, ask, out)
-    text = accept_text(tree) if op == "modules_accept" else modules_text(tree)
+    text = {"modules_accept": accept_text, "modules_scan": cancelled_text}.get(op, modules_text)(tree)
     print(json.dumps(tree, indent=2) if arguments.json else text, file=out)
     return ExitCode.OK
 
 
 def modules_request(arguments: argparse.Namespace) -> dict[str, object]:
-    """The operation that the command line asks for. Raises ValueError for addresses that make no range."""
+    """The operation that the command line asks for. Raises ValueError for words that do not go together."""
     match arguments.modules_command:
+        case "scan" if arguments.cancel:
+            if not _is_plain(arguments):
+                raise ValueError("--cancel stands alone")
+            return {"op": "modules_scan", "action": "cancel"}
         case "scan" if _is_plain(arguments):
             return {"op": "modules_search"}
         case "scan":
@@ -100,28 +108,44 @@ def _follow(op: str, started: Tree, arguments: argparse.Namespace, ask: Ask, out
     """Wait for the end of a scan or of a round of the search, show it; the exit code."""
     is_scan = op == "modules_scan"
     try:
-        tree = _await_scan(ask) if is_scan else _await_search(ask, started)
+        with _ended_as_by_ctrl_c():
+            tree = _await_scan(ask, started) if is_scan else _await_search(ask, started)
     except KeyboardInterrupt:
         if is_scan:
             ask({"op": "modules_scan", "action": "cancel"})
-        print("\noht50ctl: interrupted" + (", the scan is cancelled" if is_scan else ""), file=sys.stderr)
+        with suppress(OSError):  # the terminal may be gone
+            print("\noht50ctl: interrupted" + (", the scan is cancelled" if is_scan else ""), file=sys.stderr)
         return ExitCode.FAILURE
     found = tree_of(tree, "scan") if is_scan else {"found": tree.get("found")}
-    print(json.dumps(found, indent=2) if arguments.json else found_text(trees_of(found, "found")), file=out)
+    text = found_text(trees_of(found, "found"), NOBODY if is_scan else nobody_text(tree))
+    print(json.dumps(found, indent=2) if arguments.json else text, file=out)
     if not is_scan:
         return ExitCode.OK
     print(f"The scan is {found.get('end')}. The robot is locked: look at it, then reset.", file=sys.stderr)
     return ExitCode.OK if found.get("end") == _COMPLETE else ExitCode.WARNINGS
 
 
-def _await_scan(ask: Ask) -> Tree:
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM and SIGHUP interrupt like Ctrl-C; one that is ignored, as by nohup, stays so."""
+    wanted = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = [(each, signal.signal(each, signal.default_int_handler)) for each in wanted]
+    try:
+        yield
+    finally:
+        for each, handler in before:
+            signal.signal(each, handler)
+
+
+def _await_scan(ask: Ask, started: Tree) -> Tree:
     is_shown = sys.stderr.isatty()
+    if not is_shown:
+        print(f"The scan begins: {started.get('planned')} addresses and settings to ask.", file=sys.stderr, flush=True)
 
     def is_over(tree: Tree) -> bool:
         scan = tree_of(tree, "scan")
-        words = f"{scan.get('asked')} of {scan.get('planned')}, {len(trees_of(scan, 'found'))} found  {scan.get('at')}"
         if is_shown:
-            print(f"\r{words:<60}", end="", file=sys.stderr, flush=True)
+            print(f"\r{_progress(scan):<60}", end="", file=sys.stderr, flush=True)
         return not scan.get("is_running")
 
     tree = _await(ask, is_over, _SCAN_LIMIT_S)
@@ -163,6 +187,9 @@ def modules_text(tree: Tree) -> str:
     found = trees_of(tree, "found")
     if found:
         parts.append("\nFound where no register map is bound (read only):\n" + found_text(found))
+    scan = tree_of(tree, "scan")
+    if scan.get("is_running"):
+        parts.append(f"\nA scan is under way: {_progress(scan)}\n`oht50ctl modules scan --cancel` ends it.")
     if tree.get("registry_problem"):
         parts.append(f"\nThe list of known modules is not on disk: {tree['registry_problem']}")
     return "\n".join(parts)
@@ -173,10 +200,23 @@ def accept_text(tree: Tree) -> str:
     return str(tree.get("message"))
 
 
-def found_text(found: Sequence[Tree]) -> str:
-    """Who was found by searching."""
+def cancelled_text(tree: Tree) -> str:
+    """The answer to `modules scan --cancel`."""
+    if tree.get("was_running"):
+        return "The scan is cancelled. The robot is locked: look at it, then reset."
+    return "No scan is under way."
+
+
+def nobody_text(tree: Tree) -> str:
+    """What it means that a search found nobody: it leaves out the bound modules that answer."""
+    is_any_online = any(module.get("is_online") for module in trees_of(tree, "modules"))
+    return "Nobody was found beyond the bound modules." if is_any_online else NOBODY
+
+
+def found_text(found: Sequence[Tree], nobody: str = NOBODY) -> str:
+    """Who was found by searching; `nobody` if there is none."""
     if not found:
-        return "Nobody was found."
+        return nobody
     rows = [
         [
             hexadecimal(one.get("address"), 2),
@@ -194,6 +234,10 @@ def found_text(found: Sequence[Tree]) -> str:
     return table(
         ("ADDRESS", "STATE", "TYPE", "TAG", "SERIAL", "FIRMWARE", "LINE", "LAST HEARD", "PROBLEM"), rows
     )  # fmt: skip
+
+
+def _progress(scan: Tree) -> str:
+    return f"{scan.get('asked')} of {scan.get('planned')}, {len(trees_of(scan, 'found'))} found  {scan.get('at')}"
 
 
 def _module_row(module: Tree) -> list[str]:

@@ -20,6 +20,9 @@ MAX_FOUND = 256
 LIMIT_NS = 600_000_000_000
 """Bound on one scan. All addresses at the five speeds that modules know, with three parities, take three minutes."""
 LEAST_NS = 5_000_000_000
+UNASKED_NS = 10_000_000_000
+"""Whoever follows a scan looks three times a second. After so long without a look he is gone, and the robot must not
+stay unpolled for nobody; a slow network or a busy computer takes less."""
 SLOW_BAUD = 38_400
 SLOW_TIMEOUT_NS = 50_000_000
 """Below `SLOW_BAUD` a module gets this long to answer: its processor is as slow as its line."""
@@ -34,6 +37,8 @@ FOR_A_STOP = "ended early: a stop needed the bus"
 PORT_LOST = "ended early: the port was lost"
 TOO_MANY = f"ended early: more than {MAX_FOUND} answers"
 OUT_OF_TIME = "ended early: it took too long"
+UNASKED = "ended early: nobody asks for it any more"
+UNDER_WAY = "a scan is under way: `oht50ctl modules scan --cancel` ends it"
 
 
 def character_bits(line: LineSettings) -> int:
@@ -78,6 +83,7 @@ class BusScan:
         self._order = order
         self._timeout_ns = timeout_ns
         self._ends_ns = now_ns + min(LIMIT_NS, max(LEAST_NS, SLACK * order.expected_ns(timeout_ns)))
+        self._looked_ns = now_ns
         self._places = self._all_places()
         self._line = order.lines[0]
         self._probe: AddressProbe | None = AddressProbe(order.first)
@@ -106,6 +112,10 @@ class BusScan:
             end=self._end,
         )
 
+    def note_looked(self, now_ns: int) -> None:
+        """Somebody asks for its progress."""
+        self._looked_ns = now_ns
+
     def finish(self, why: str) -> None:
         """It is over; the first reason stands."""
         self._end = self._end or why
@@ -116,6 +126,8 @@ class BusScan:
         """The next question; None when it is over."""
         if now_ns >= self._ends_ns:
             self.finish(OUT_OF_TIME)
+        elif now_ns - self._looked_ns >= UNASKED_NS:
+            self.finish(UNASKED)
         request = None if self.is_over or self._probe is None else self._probe.next_request()
         if request is None:
             return None
@@ -199,7 +211,7 @@ class PollingPause:
     def begin(self, scan: BusScan) -> None:
         """Raises CommandRejected while there is one."""
         if self.is_on:
-            raise CommandRejected("ROBOT_BUSY", "a scan is under way: cancel it first")
+            raise CommandRejected("ROBOT_BUSY", UNDER_WAY)
         self.scan, self.is_on = scan, True
 
     def end(self, why: str) -> bool:

@@ -20,7 +20,7 @@ from oht50d.model.lidar import LidarLinkState, LidarStatus, SectorReport
 from oht50d.model.modules import DiscoveryStatus, ModuleTrust, Trust
 from oht50d.model.motion import StopReport
 from oht50d.model.registers import BlockReadings, ModuleKind, Reading, RegisterSpec
-from oht50d.model.snapshot import ModuleStatus, WireStatus
+from oht50d.model.snapshot import LISTENS_ONLY, ModuleStatus, WireStatus
 
 ONLINE_NS = 2_000_000_000
 """A module that was not heard for this long, asked in vain, is shown as offline (its loss for motion is judged much
@@ -164,11 +164,12 @@ class RobotState:
             refused_needs=self._refused_needs(),
         )
 
-    def modules(self, now_ns: int) -> tuple[ModuleStatus, ...]:
+    def modules(self, now_ns: int, *, is_listen_only: bool = False) -> tuple[ModuleStatus, ...]:
         """One status a bound module, ascending by address."""
+        closed = LISTENS_ONLY if is_listen_only else "the port is closed"
         doubled = self._doubled_serials()
         links = sorted(self._schedule.links.items())
-        return tuple(self._module_status(link, doubled.get(unit, ""), now_ns) for unit, link in links)
+        return tuple(self._module_status(link, doubled.get(unit, ""), closed, now_ns) for unit, link in links)
 
     def discovery(self) -> DiscoveryStatus | None:
         """What the search beside polling found; None where nobody searches."""
@@ -219,16 +220,16 @@ class RobotState:
             self._silences.get(kind),
         )
 
-    def _problem(self, link: ModuleLink, trust: ModuleTrust, doubled: str) -> str:
-        """The most important thing to say about a module, in words."""
+    def _problem(self, link: ModuleLink, trust: ModuleTrust, doubled: str, closed: str) -> str:
+        """The most important thing to say about a module, in words; `closed` says why nobody can be polled."""
         if not self._schedule.is_open:
-            return "the port is closed"
+            return closed
         if self._schedule.pause.is_on:
             return "not polled: bus scan under way"
         is_told = trust.trust.is_inhibiting or trust.trust is Trust.UPDATED
         return link.problem or (trust.note if is_told else "") or doubled
 
-    def _module_status(self, link: ModuleLink, doubled: str, now_ns: int) -> ModuleStatus:
+    def _module_status(self, link: ModuleLink, doubled: str, closed: str, now_ns: int) -> ModuleStatus:
         trust = self.registry.trust(link.module.address)
         last_ns = link.last_valid_ns
         limit_ns = ONLINE_NS if link.failures else UNASKED_NS
@@ -251,7 +252,7 @@ class RobotState:
             last_valid_ns=last_ns,
             serial=link.serial,
             firmware=link.firmware,
-            problem=self._problem(link, trust, doubled),
+            problem=self._problem(link, trust, doubled, closed),
             counters=link.counters,
             readings=merged,
             trust=trust,

@@ -132,6 +132,11 @@ class FieldBus:
         self._schedule.begin_scan(BusScan(order, timeout_ns, now_ns()))
         self._wake.set()
 
+    def look_at_scan(self) -> None:
+        """Somebody asks how the scan goes; one that nobody asks for ends. Nothing without one."""
+        if self._schedule.pause.scan is not None:
+            self._schedule.pause.scan.note_looked(now_ns())
+
     def cancel_scan(self) -> None:
         """End a scan, with S0 and identification as after an opening; nothing without one."""
         self._schedule.end_scan(CANCELLED, now_ns())

@@ -9,6 +9,8 @@ from oht50d.model.modules import DiscoveryStatus, ModuleTrust, ScanProgress, Tru
 from oht50d.model.motion import Cause, Decision, MachineState, StopReport
 from oht50d.model.registers import ModuleKind, Reading
 
+LISTENS_ONLY = "bus.listen_only is set: nothing is sent"
+
 
 @frozen
 class ModuleCounters:
@@ -89,6 +91,13 @@ class WireStatus:
     def is_scanning(self) -> bool:
         """Polling pauses for a scan."""
         return self.scan is not None and self.scan.is_running
+
+    @property
+    def refusal(self) -> str:
+        """Why nobody on the bus can be asked anything, in words; empty if everybody can."""
+        if self.is_listen_only:
+            return f"{LISTENS_ONLY}; `oht50ctl bus trace` shows what is heard"
+        return "" if self.is_open else f"the bus is closed: {self.cause} {self.remedy}".strip()
 
 
 @frozen

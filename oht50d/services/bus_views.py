@@ -25,7 +25,7 @@ def view_stats(sight: Sight, snapshot: Snapshot, now_ns: int) -> Tree:
         "transactions": wire.transactions,
         "early_frames": wire.early_frames,
         "unexpected_bytes": wire.unexpected_bytes,
-        "headroom": None if wire.plan is None else round(wire.plan.headroom, 4),
+        "headroom": None if wire.plan is None or wire.is_listen_only else round(wire.plan.headroom, 4),
         "given_way": [] if wire.plan is None else list(wire.plan.given_way),
         "refusal": None if wire.plan is None else wire.plan.refusal or None,
         "window_s": WINDOW_S,

@@ -1,7 +1,8 @@
 """Modules over the local socket: who is there, looking for more, accepting a changed one (no state of its own).
 
 A search goes on beside polling and harms nobody. A scan pauses polling: it is for root, never while somebody has
-control or something moves, and a stop ends it at once. An acceptance is on disk before it counts.
+control or something moves; a stop ends it at once, and it ends when nobody asks for it any more. An acceptance is on
+disk before it counts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Protocol
 from attrs import frozen
 
 from oht50d.clock import NS_PER_S, now_ns
-from oht50d.core.bus_scan import ScanOrder
+from oht50d.core.bus_scan import UNDER_WAY, ScanOrder
 from oht50d.core.local_rights import LocalRight, Peer
 from oht50d.model.errors import CommandRejected
 from oht50d.model.line import LineSettings, Parity
@@ -39,6 +40,10 @@ class Scanner(Protocol):
         ...
 
     def cancel_scan(self) -> None: ...
+
+    def look_at_scan(self) -> None:
+        """Somebody asks how it goes."""
+        ...
 
     def wake(self) -> None: ...
 
@@ -93,6 +98,7 @@ class ModuleDesk:
         }
 
     async def _modules(self, _peer: Peer, _request: Mapping[str, object]) -> Tree:
+        self._scanner.look_at_scan()
         snapshot, at_ns = self._snapshots.current(), now_ns()
         # Scan and search as they are now: who has just begun one must not find the end of the one before.
         _, state, wire = self._guardian.inputs_now()
@@ -107,6 +113,10 @@ class ModuleDesk:
         }
 
     async def _search(self, _peer: Peer, _request: Mapping[str, object]) -> Tree:
+        self._require_open()
+        _, _, wire = self._guardian.inputs_now()
+        if wire.is_scanning:
+            raise CommandRejected("ROBOT_BUSY", UNDER_WAY)
         rounds = self._searcher.search_now()
         self._scanner.wake()
         return {"rounds": rounds}
@@ -118,10 +128,16 @@ class ModuleDesk:
             case "start":
                 return self._start(peer, request)
             case "cancel":
-                self._scanner.cancel_scan()
-                self._note(peer, "bus.scan.cancelled", Severity.INFO, "The bus scan was cancelled")
-                return {"is_running": False}
+                return self._cancel(peer)
         raise CommandRejected("INVALID_COMMAND", "action is start or cancel", {"field": "action"})
+
+    def _cancel(self, peer: Peer) -> Tree:
+        _, _, wire = self._guardian.inputs_now()
+        if not wire.is_scanning:
+            return {"is_running": False, "was_running": False}
+        self._scanner.cancel_scan()
+        self._note(peer, "bus.scan.cancelled", Severity.INFO, "The bus scan was cancelled")
+        return {"is_running": False, "was_running": True}
 
     def _start(self, peer: Peer, request: Mapping[str, object]) -> Tree:
         if self._lines.refusal:
@@ -129,6 +145,7 @@ class ModuleDesk:
         order = ScanOrder(
             _integer(request, "first", 1, 247), _integer(request, "last", 1, 247), self._lines_of(request)
         )
+        self._require_open()
         self._refuse_armed()
         self._scanner.start_scan(order)
         self._guardian.poke()
@@ -146,6 +163,11 @@ class ModuleDesk:
             for parity in parities
             for speed in speeds
         )
+
+    def _require_open(self) -> None:
+        _, _, wire = self._guardian.inputs_now()
+        if wire.refusal:
+            raise CommandRejected("NOT_READY", wire.refusal)
 
     def _refuse_armed(self) -> None:
         kernel, state, _ = self._guardian.inputs_now()

@@ -112,7 +112,6 @@ class RegisterDesk:
 
     async def _set(self, peer: Peer, request: Mapping[str, object]) -> Tree:
         target, spec, word = self._judged(request, partial(self._note, peer))
-        self._require_open()
         write = WriteRegister(target.unit, target.address, word)
         errand = WriteErrand(write, 0xFF if spec.data_type is DataType.UINT8 else 0xFFFF, spec.is_readable)
         ends_s = trio.current_time() + WRITE_LIMIT_S
@@ -120,14 +119,18 @@ class RegisterDesk:
         return view_write(target, spec, word, result, self._snapshots.current(), now_ns())
 
     def _judged(self, request: Mapping[str, object], record: _Record) -> tuple[Target, RegisterSpec, int]:
-        """What may be written: the map first, then the motion gate, then whether the module is who it should be."""
+        """What may be written: the map first, then the motion gate, then whether anything can be sent at all, then
+        whether the module is who it should be."""
         target, text = self._wanted(request)
         (spec,) = target.specs
         try:
             word = 0 if spec is None else word_of_text(spec, text, is_raw=target.is_raw)
         except WrongValue as wrong:
             raise _invalid("value", str(wrong)) from None
-        refusal = self._refusal(WriteRegister(target.unit, target.address, word)) or self._unfit(target)
+        refusal = self._refusal(WriteRegister(target.unit, target.address, word))
+        if refusal is None:
+            self._require_open()
+            refusal = self._unfit(target)
         if spec is not None and refusal is None:
             return target, spec, word
         refusal = refusal or "it is in no map"
@@ -196,13 +199,9 @@ class RegisterDesk:
         return f"the module at {target.unit:#04x} has not been identified"
 
     def _require_open(self) -> None:
-        wire = self._snapshots.current().wire
-        if wire.is_listen_only:
-            raise CommandRejected(
-                "NOT_READY", "bus.listen_only is set: nothing is sent; `oht50ctl bus trace` shows what is heard"
-            )
-        if not wire.is_open:
-            raise CommandRejected("NOT_READY", f"the bus is closed: {wire.cause} {wire.remedy}".strip())
+        refusal = self._snapshots.current().wire.refusal
+        if refusal:
+            raise CommandRejected("NOT_READY", refusal)
 
     def _note(self, peer: Peer, target: Target, word: int | None, result: ErrandResult) -> None:
         (spec,) = target.specs

@@ -47,7 +47,7 @@ class SnapshotMaker:
             latched_causes=kernel.latch.causes,
             decision=decision,
             authority=kernel.authority.current,
-            modules=state.modules(now_ns),
+            modules=state.modules(now_ns, is_listen_only=wire.is_listen_only),
             wire=wire,
             lidar=state.lidar,
             sectors=tuple(state.sectors),

@@ -498,14 +498,53 @@ async def test_a_port_that_is_lost_during_a_scan_is_opened_with_its_own_settings
         assert bench.line.settings == []
 
 
+async def test_one_whose_asker_has_gone_ends_by_itself(autojump_clock: MockClock) -> None:
+    async with workshop() as shop:
+        await shop.control.ready_for_reset()
+        await shop.ask(op="modules_scan", action="start", first=1, last=247, bauds=[9600, 19_200])
+        await trio.sleep(9)
+        assert cast(dict[str, object], (await shop.ask(op="modules"))["scan"])["is_running"]
+        await trio.sleep(9)
+        assert shop.control.bench.schedule.pause.is_on
+        await trio.sleep(1.2)
+        scan = cast(dict[str, object], (await shop.ask(op="modules"))["scan"])
+        assert (scan["is_running"], scan["end"]) == (False, "ended early: nobody asks for it any more")
+        await shop.control.bench.settle()
+
+
+async def test_a_search_that_cannot_run_is_refused_at_once(autojump_clock: MockClock) -> None:
+    async with workshop(is_reopened=True) as shop:
+        await shop.control.ready_for_reset()
+        await shop.ask(op="modules_scan", action="start", first=1, last=247)
+        error = await shop.refused(op="modules_search")
+        assert (error["code"], "--cancel" in str(error["message"])) == ("ROBOT_BUSY", True)
+        shop.control.bench.line.hang_up()
+        await shop.control.bench.until(lambda: not shop.control.bench.schedule.is_open)
+        error = await shop.refused(op="modules_search")
+        assert (error["code"], "the bus is closed" in str(error["message"])) == ("NOT_READY", True)
+
+
+async def test_where_the_daemon_only_listens_nobody_is_looked_for(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with workshop() as shop:
+        kernel, state, wire = shop.control.guardian.inputs_now()
+        heard = evolve(wire, is_open=False, is_listen_only=True, is_listening=True)
+        monkeypatch.setattr(shop.control.guardian, "inputs_now", lambda: (kernel, state, heard))
+        for request in ({"op": "modules_search"}, {"op": "modules_scan", "action": "start", "first": 1, "last": 2}):
+            error = await shop.refused(**request)
+            assert (error["code"], "bus.listen_only is set" in str(error["message"])) == ("NOT_READY", True)
+
+
 async def test_a_scan_is_cancelled_by_root(autojump_clock: MockClock) -> None:
     async with workshop() as shop:
         await shop.control.ready_for_reset()
         await shop.ask(op="modules_scan", action="start", first=1, last=247)
         await trio.sleep(0.3)
         assert (await shop.refused(op="modules_scan", action="start", first=1, last=2))["code"] == "ROBOT_BUSY"
-        await shop.ask(op="modules_scan", action="cancel")
+        assert (await shop.ask(op="modules_scan", action="cancel"))["was_running"]
         assert (await scanned(shop))["end"] == "cancelled"
+        assert not (await shop.ask(op="modules_scan", action="cancel"))["was_running"]
         await shop.control.bench.settle()
 
 

@@ -348,6 +348,19 @@ async def test_a_closed_bus_and_a_listening_one_are_told_at_once(autojump_clock:
     assert "listen_only" in error["message"]
 
 
+@pytest.mark.parametrize("op", ["reg_set", "reg_dry_run"])
+async def test_a_write_where_nothing_is_sent_is_refused_for_that(op: str, autojump_clock: MockClock) -> None:
+    counter = Counter(make_bench())
+    wanted = {"name": "dock.magnetic_declination", "value": 7}
+    assert "the bus is closed" in (await counter.refused(op=op, **wanted))["message"]
+    counter.changes = {"is_listen_only": True}
+    error = await counter.refused(op=op, **wanted)
+    assert (error["code"], "bus.listen_only is set" in error["message"]) == ("NOT_READY", True)
+    error = await counter.refused(op=op, name="travel.motor_1_enable", value="on")
+    assert error["code"] == "SAFETY_VIOLATION", "what is never written is told, and recorded, as ever"
+    assert len(counter.audited) == (op == "reg_set")
+
+
 async def test_a_stop_has_the_wire_alone_and_the_errand_waits(autojump_clock: MockClock) -> None:
     async with open_counter() as counter:
         bench = counter.bench

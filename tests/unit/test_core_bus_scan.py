@@ -13,6 +13,8 @@ from oht50d.core.bus_scan import (
     PORT_LOST,
     SLOW_TIMEOUT_NS,
     TOO_MANY,
+    UNASKED,
+    UNASKED_NS,
     BusScan,
     ScanOrder,
     character_bits,
@@ -33,6 +35,7 @@ def run(scan: BusScan, answers: dict[tuple[int, LineSettings], Answer], now_ns: 
     """To the end; silence takes 27 ms, a reply 7 ms. When it ended."""
     while (slot := scan.next_slot(now_ns)) is not None:
         assert isinstance(slot.request, ReadRegisters)
+        scan.note_looked(now_ns)
         answer = answers.get((slot.request.unit, scan.line), silent)(slot.request)
         reply, failure = (None, answer) if isinstance(answer, Failure) else (answer, None)
         sent_ns, now_ns = now_ns, now_ns + (27 if failure is Failure.SILENT else 7) * MS
@@ -69,6 +72,14 @@ def test_it_is_bounded_in_time() -> None:
     scan = BusScan(NARROW, PROBE_NS, START_NS)
     assert scan.next_slot(START_NS + 600 * S) is None
     assert scan.progress().end == OUT_OF_TIME
+
+
+def test_one_that_nobody_looks_at_any_more_ends() -> None:
+    scan = BusScan(ScanOrder(1, 247, (SLOW, FAST)), PROBE_NS, START_NS)
+    scan.note_looked(START_NS + 5 * S)
+    assert scan.next_slot(START_NS + 5 * S + UNASKED_NS - 1) is not None
+    assert scan.next_slot(START_NS + 5 * S + UNASKED_NS) is None
+    assert scan.progress().end == UNASKED
 
 
 def test_it_is_bounded_in_what_it_finds() -> None:
@@ -203,7 +214,7 @@ def test_not_twice_and_not_on_a_closed_port() -> None:
     with pytest.raises(CommandRejected, match="closed"):
         WireBench().schedule.begin_scan(BusScan(NARROW, PROBE_NS, START_NS))
     bench = scanning()
-    with pytest.raises(CommandRejected, match="cancel"):
+    with pytest.raises(CommandRejected, match="`oht50ctl modules scan --cancel` ends it"):
         bench.schedule.begin_scan(BusScan(NARROW, PROBE_NS, bench.now_ns))
 
 

@@ -199,6 +199,8 @@ def test_a_closed_port_is_everybodys_problem() -> None:
     bench.schedule.close()
     statuses = robot.modules(bench.now_ns)
     assert {(m.is_online, m.problem) for m in statuses} == {(False, "the port is closed")}
+    statuses = robot.modules(bench.now_ns, is_listen_only=True)
+    assert {m.problem for m in statuses} == {"bus.listen_only is set: nothing is sent"}
 
 
 def test_motion_shows_in_the_inputs() -> None:

@@ -280,4 +280,6 @@ def test_statistics_of_a_bus_without_a_module(
 ) -> None:
     data = STATS | {"modules": [], "is_open": False, "is_listen_only": True}
     assert run(lambda *_: {"ok": True, "data": data}, monkeypatch, "bus", "stats") == 0
-    assert "LISTEN-ONLY on /dev/ttyOHT485" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "LISTEN-ONLY on /dev/ttyOHT485" in out
+    assert "headroom      none: nothing is polled" in out

@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ def asked(*words: str) -> dict[str, object]:
         ((), {"op": "modules"}),
         (("list",), {"op": "modules"}),
         (("scan",), {"op": "modules_search"}),
+        (("scan", "--cancel"), {"op": "modules_scan", "action": "cancel"}),
         (("scan", "--all"), {"op": "modules_scan", "action": "start", "first": 1, "last": 247}),
         (("scan", "--first", "0x10"), {"op": "modules_scan", "action": "start", "first": 16, "last": 247}),
         (
@@ -61,6 +63,30 @@ def test_nonsense_is_a_matter_of_usage(words: tuple[str, ...]) -> None:
 def test_a_range_that_is_none_is_a_matter_of_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert ctl.main(["--socket", "/nowhere", "modules", "scan", "--first", "9", "--last", "3"]) == ExitCode.USAGE
     assert "--last 3 is below --first 9" in capsys.readouterr().err
+
+
+def test_a_cancellation_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ctl.main(["--socket", "/nowhere", "modules", "scan", "--cancel", "--all"]) == ExitCode.USAGE
+    assert "--cancel stands alone" in capsys.readouterr().err
+
+
+def test_a_cancellation_says_whether_there_was_a_scan() -> None:
+    assert "is cancelled" in run(Daemon({"was_running": True}), "modules", "scan", "--cancel")[1]
+    assert run(Daemon({"was_running": False}), "modules", "scan", "--cancel") == (0, "No scan is under way.\n")
+
+
+def test_the_list_shows_a_scan_under_way_and_how_to_end_it() -> None:
+    text = ctl_modules.modules_text({"modules": [], **scan(running=True)})
+    assert "1 of 2, 1 found" in text
+    assert "`oht50ctl modules scan --cancel` ends it" in text
+    assert "--cancel" not in ctl_modules.modules_text({"modules": [], **scan(running=False, end="complete")})
+
+
+def test_nobody_beyond_the_bound_modules_is_not_nobody() -> None:
+    module: dict[str, Any] = {"modules": [{"is_online": True}], "discovery": {"rounds": 5}, "found": []}
+    assert "beyond the bound modules" in run(Daemon({"rounds": 5}, module), "modules", "scan")[1]
+    module["modules"] = [{"is_online": False}]
+    assert run(Daemon({"rounds": 5}, module), "modules", "scan")[1] == "Nobody was found.\n"
 
 
 def test_the_list_shows_trust_and_strangers() -> None:
@@ -115,7 +141,9 @@ def test_a_scan_is_followed_to_its_end(capsys: pytest.CaptureFixture[str]) -> No
     code, printed = run(daemon, "modules", "scan", "--all")
     assert (code, len(daemon.requests)) == (ExitCode.OK, 4)
     assert "lifter" in printed
-    assert "then reset" in capsys.readouterr().err
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "The scan begins: 2 addresses and settings to ask."
+    assert "then reset" in told[-1]
 
 
 def test_one_that_a_stop_has_ended_is_a_warning() -> None:
@@ -150,6 +178,37 @@ def test_an_interrupted_scan_is_cancelled() -> None:
     code, _ = run(interrupted, "modules", "scan", "--all")
     assert code == ExitCode.FAILURE
     assert requests[-1] == {"op": "modules_scan", "action": "cancel"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_cancels_the_scan_too(number: signal.Signals) -> None:
+    requests: list[dict[str, object]] = []
+
+    def signalled(request: dict[str, object]) -> dict[str, Any]:
+        requests.append(request)
+        if request["op"] == "modules":
+            signal.raise_signal(number)
+        return scan(running=True)
+
+    before = signal.getsignal(number)
+    assert run(signalled, "modules", "scan", "--all")[0] == ExitCode.FAILURE
+    assert requests[-1] == {"op": "modules_scan", "action": "cancel"}
+    assert signal.getsignal(number) is before
+
+
+def test_a_hang_up_that_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def watched(_request: dict[str, object]) -> dict[str, Any]:
+        seen.append(signal.getsignal(signal.SIGHUP))
+        return scan(running=False, end="complete")
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run(watched, "modules", "scan", "--all")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert seen[-1] is signal.SIG_IGN
 
 
 def test_an_acceptance_and_the_list_are_printed_as_text_or_json() -> None:
