@@ -6,6 +6,8 @@ from oht50d.model.errors import LocalProtocolError
 from oht50d.model.registers import Quality, RegisterSpec, RegisterValue
 
 _TRUE = frozenset({"true", "on", "yes", "1"})
+_MAX_ROUNDING = 1e-6
+"""Of a step: what floats cannot tell, and nobody means."""
 _FALSE = frozenset({"false", "off", "no", "0"})
 
 
@@ -18,11 +20,17 @@ def word_of_text(spec: RegisterSpec, text: str, *, is_raw: bool) -> int:
     if not spec.is_writable:
         raise WrongValue(f"{spec.name} is read-only")
     try:
-        return _raw_word(spec, text) if is_raw else encode_register(spec, _typed(spec, text))
+        if is_raw:
+            return _raw_word(spec, text)
+        value = _typed(spec, text)
+        word = encode_register(spec, value)
     except LocalProtocolError:
         raise WrongValue(
             f"{text!r} is no value of {spec.name}; it takes {allowed_words(spec, is_raw=is_raw)}"
         ) from None
+    if isinstance(value, int | float) and abs(value / spec.scale - round(value / spec.scale)) > _MAX_ROUNDING:
+        raise WrongValue(f"{text!r} lies between two values of {spec.name}; it goes in steps of {_with_unit(spec, 1)}")
+    return word
 
 
 def allowed_words(spec: RegisterSpec, *, is_raw: bool = False) -> str:
@@ -36,8 +44,12 @@ def allowed_words(spec: RegisterSpec, *, is_raw: bool = False) -> str:
         return ", ".join(f"{word} ({code})" for code, word in sorted(spec.choices.items()))
     if spec.unit == "bool":
         return "on or off"
+    return f"{lowest * spec.scale:g} to {_with_unit(spec, highest)}"
+
+
+def _with_unit(spec: RegisterSpec, raw: int) -> str:
     unit = f" {spec.unit}" if spec.unit not in ("", "enum", "code", "bitmap") else ""
-    return f"{lowest * spec.scale:g} to {highest * spec.scale:g}{unit}"
+    return f"{raw * spec.scale:g}{unit}"
 
 
 def _typed(spec: RegisterSpec, text: str) -> RegisterValue:

@@ -5,6 +5,7 @@ from bus_fakes import shipped_maps
 
 from oht50d.core.register_names import RegisterNames, Space, UnknownName
 from oht50d.core.register_value import WrongValue, allowed_words, word_of_text
+from oht50d.model.registers import RegisterSpec
 
 MAPS = shipped_maps()
 NAMES = RegisterNames(MAPS)
@@ -92,6 +93,25 @@ def test_values_as_they_are_typed() -> None:
 def test_what_a_register_cannot_take_is_refused(name: str, text: str, is_raw: bool) -> None:
     with pytest.raises(WrongValue, match=name):
         word_of_text(TRAVEL.by_name[name], text, is_raw=is_raw)
+
+
+@pytest.mark.parametrize(
+    ("spec", "text", "step"),
+    [
+        (DOCK.by_name["magnetic_declination"], "-10.5", "1 deg"),
+        (DOCK.by_name["magnetic_declination"], "10.123456", "1 deg"),
+        (TRAVEL.by_name["motor_1_pid_kp"], "1.255", "0.01"),
+    ],
+)
+def test_a_value_between_two_steps_is_refused_with_the_step(spec: RegisterSpec, text: str, step: str) -> None:
+    with pytest.raises(WrongValue, match=f"'{text}' lies between two values of {spec.name}; .* steps of {step}$"):
+        word_of_text(spec, text, is_raw=False)
+
+
+def test_every_step_of_a_scaled_register_can_be_written() -> None:
+    kp = TRAVEL.by_name["motor_1_pid_kp"]
+    assert all(word_of_text(kp, f"{raw / 100:.2f}", is_raw=False) == raw for raw in range(10_001))
+    assert word_of_text(DOCK.by_name["magnetic_declination"], "-10.0", is_raw=False) == 0x10000 - 10
 
 
 def test_what_a_register_takes_is_told() -> None:
