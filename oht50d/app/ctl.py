@@ -1,7 +1,7 @@
 """`oht50ctl`: asks the running daemon over its local socket and prints the answer (owns nothing; light imports only).
 
 Exit codes (USERS, Conventions): 0 done, 1 refused or failed, 2 done with a warning (a STOP that is not confirmed, a
-status that is old), 64 usage, 69 no daemon, 77 not permitted.
+status that is old), 64 usage, 69 no daemon, 74 the output cannot be written, 77 not permitted.
 """
 
 import argparse
@@ -10,7 +10,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn, TextIO
+from contextlib import suppress
+from typing import Any, NoReturn, TextIO
 
 from oht50d.app.ctl_bus import add_bus_commands, run_bus, seconds
 from oht50d.app.ctl_link import DEFAULT_SOCKET, LinkProblem, ask
@@ -32,7 +33,16 @@ _TALKS: Mapping[str, Callable[[argparse.Namespace, Ask, TextIO], int]] = {
 _CONFIRMED = frozenset({"acknowledged", "verified"})
 
 
+_REFUSALS = {"INSUFFICIENT_PERMISSIONS": ExitCode.PERMISSION, "INVALID_COMMAND": ExitCode.USAGE}
+
+
 class _Parser(argparse.ArgumentParser):
+    """Every command takes `--json`, before or after its words."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print the answer as JSON")
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n")
@@ -41,8 +51,29 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, ask, print; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    if arguments.command in _TALKS:
-        return _talk(arguments)
+    try:
+        code = _talk(arguments) if arguments.command in _TALKS else _ask_once(arguments)
+        print(end="", flush=True)
+    except BrokenPipeError:  # `| head` has seen enough
+        _give_up_output()
+        return ExitCode.OK
+    except OSError as problem:
+        print(f"oht50ctl: {problem}", file=sys.stderr)
+        _give_up_output()
+        return ExitCode.IO
+    return code
+
+
+def _give_up_output() -> None:
+    """What cannot be written is dropped: Python would complain again when it ends."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        with suppress(OSError):  # an output without a descriptor
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _ask_once(arguments: argparse.Namespace) -> int:
     try:
         request = _request(arguments)
     except ValueError as problem:
@@ -91,12 +122,6 @@ def _talk(arguments: argparse.Namespace) -> int:
         return _unanswered(problem)
     except _Refused as refusal:
         return _refused(refusal.reply, as_json=arguments.json)
-    except BrokenPipeError:  # `| head` has seen enough; Python would complain again when it flushes
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
-    except OSError as problem:
-        print(f"oht50ctl: {problem}", file=sys.stderr)
-        return ExitCode.FAILURE
 
 
 def _unanswered(problem: LinkProblem) -> int:
@@ -109,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--socket", default=os.environ.get("OHT50_SOCKET", DEFAULT_SOCKET), help="path of the local socket"
     )
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    parser.set_defaults(json=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     commands.add_parser("status", help="state and causes, bus, LiDAR, battery, last stop")
     commands.add_parser("stop", help="STOP the robot now: no login, no question")
@@ -182,7 +207,7 @@ def _refused(reply: Tree, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"error": error}, indent=2))
     print(f"oht50ctl: {error.get('message', 'the daemon refused')} ({error.get('code', 'no code')})", file=sys.stderr)
-    return ExitCode.PERMISSION if error.get("code") == "INSUFFICIENT_PERMISSIONS" else ExitCode.FAILURE
+    return _REFUSALS.get(str(error.get("code")), ExitCode.FAILURE)
 
 
 def _verdict(op: str, tree: Tree) -> int:

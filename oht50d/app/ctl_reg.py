@@ -1,11 +1,12 @@
 """`oht50ctl reg list | get | set | watch`: registers by name, role or number (owns nothing).
 
 Exit codes: 0 done (a write: verified); 1 refused, failed, or another value was read back; 2 done with a warning: a
-value that is not good, a write that could not be read back.
+value that is not good, a write that could not be read back; 64 a number or a value that is out of range.
 """
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
@@ -17,7 +18,6 @@ from oht50d.app.exit_codes import ExitCode
 Tree = Mapping[str, object]
 Ask = Callable[[dict[str, object]], Tree]
 
-MAX_NAMES = 16
 _WRITE_CODES = {"verified": ExitCode.OK, "unknown": ExitCode.WARNINGS, "dry_run": ExitCode.OK}
 
 
@@ -28,9 +28,12 @@ def add_reg_commands(reg: argparse.ArgumentParser, seconds: Callable[[str], floa
     listing.add_argument("module", nargs="?", help="kind, tag or address, such as dock or 0x05")
     get = commands.add_parser("get", help="read registers now")
     get.add_argument("names", nargs="+", metavar="NAME", help="dock.velocity_x, a role such as velocity.x, 0x05:0x33:4")
+    spaces = get.add_mutually_exclusive_group()
     for space in ("input", "coil", "discrete"):
         words = f"numbers mean {space} registers" if space == "input" else f"numbers mean {space}s"
-        get.add_argument(f"--{space}", dest="space", action="store_const", const=space, default="holding", help=words)
+        spaces.add_argument(
+            f"--{space}", dest="space", action="store_const", const=space, default="holding", help=words
+        )
     put = commands.add_parser("set", help="write one register, read it back (root only; never a motion register)")
     put.add_argument("name", metavar="NAME")
     put.add_argument("value", metavar="VALUE", help="with its scale; of a register by number: the raw word")
@@ -43,6 +46,10 @@ def add_reg_commands(reg: argparse.ArgumentParser, seconds: Callable[[str], floa
 
 def run_reg(arguments: argparse.Namespace, ask: Ask, out: TextIO) -> int:
     """Carry out `reg ...`; the exit code."""
+    problem = _out_of_range(arguments)
+    if problem:
+        print(f"oht50ctl: {problem}", file=sys.stderr)
+        return ExitCode.USAGE
     match arguments.reg_command:
         case "list":
             tree = ask({"op": "reg_list"} | ({"module": arguments.module} if arguments.module else {}))
@@ -58,6 +65,19 @@ def run_reg(arguments: argparse.Namespace, ask: Ask, out: TextIO) -> int:
             print(json.dumps(tree, indent=2) if arguments.json else set_text(tree), file=out)
             return _WRITE_CODES.get(str(tree.get("outcome")), ExitCode.FAILURE)
     return _watch(arguments, ask, out)
+
+
+def _out_of_range(arguments: argparse.Namespace) -> str:
+    """What is wrong with a place by number, empty for nothing; names are the daemon's to judge."""
+    from oht50d.core.register_names import UnknownName, raw_place
+
+    names = [arguments.name] if arguments.reg_command == "set" else getattr(arguments, "names", ())
+    try:
+        for name in names:
+            raw_place(name)
+    except UnknownName as unknown:
+        return str(unknown)
+    return ""
 
 
 def _watch(arguments: argparse.Namespace, ask: Ask, out: TextIO) -> int:

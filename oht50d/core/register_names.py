@@ -48,6 +48,19 @@ class Target:
     pair: RegisterPair | None = None
 
 
+def raw_place(text: str) -> tuple[int, int, int] | None:
+    """Unit, address and count of `0x05:0x0033:4`; None for a name. Raises UnknownName for what is out of range."""
+    raw = _RAW.fullmatch(text.strip())
+    if raw is None:
+        return None
+    unit, address, count = int(raw[1], 0), int(raw[2], 0), int(raw[3] or 1)
+    if not 1 <= unit <= 247:
+        raise UnknownName(f"{text.strip()!r}: a bus address is 1 to 247")
+    if not (1 <= count <= MAX_REGISTERS and address + count <= 0x10000):
+        raise UnknownName(f"{text.strip()!r}: 1 to {MAX_REGISTERS} registers within 0x0000 to 0xFFFF")
+    return unit, address, count
+
+
 class RegisterNames:
     """Looks names up in the loaded maps; immutable after construction."""
 
@@ -61,9 +74,9 @@ class RegisterNames:
 
     def find(self, text: str, space: Space = Space.HOLDING) -> Target:
         """What `text` means. Raises UnknownName, also for a name that means two registers."""
-        raw = _RAW.fullmatch(text.strip())
-        if raw is not None:
-            return self._raw(text.strip(), int(raw[1], 0), int(raw[2], 0), int(raw[3] or 1), space)
+        place = raw_place(text)
+        if place is not None:
+            return self._raw(text.strip(), *place, space)
         if space is not Space.HOLDING:
             raise UnknownName(
                 f"{text!r}: inputs, coils and discrete inputs are asked for by number, such as 0x05:0x0010"
@@ -101,10 +114,6 @@ class RegisterNames:
                     yield Target(text, module.address, pair.low, 2, specs, pair=pair)
 
     def _raw(self, label: str, unit: int, address: int, count: int, space: Space) -> Target:
-        if not 1 <= unit <= 247:
-            raise UnknownName(f"{label!r}: a bus address is 1 to 247")
-        if not (1 <= count <= MAX_REGISTERS and address + count <= 0x10000):
-            raise UnknownName(f"{label!r}: 1 to {MAX_REGISTERS} registers within 0x0000 to 0xFFFF")
         module = self._maps.get(unit) if space is Space.HOLDING else None
         known = {} if module is None else module.by_address
         specs = tuple(known.get(place) for place in range(address, address + count))

@@ -198,8 +198,56 @@ def test_what_others_said_goes_the_right_way() -> None:
 def test_a_capture_that_cannot_be_written_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert run(Ring(2), monkeypatch, "bus", "trace", "--pcap", str(tmp_path / "no" / "such")) == 1
-    assert "No such file" in capsys.readouterr().err
+    for path, why in (
+        (tmp_path / "no" / "such", "No such file"), (tmp_path, "Is a directory"), ("/dev/full", "No space left")
+    ):  # fmt: skip
+        assert run(Ring(2), monkeypatch, "bus", "trace", "--pcap", str(path)) == ExitCode.IO
+        told = capsys.readouterr()
+        assert why in told.err
+        assert told.out == ""
+
+
+@pytest.mark.parametrize(("words", "count"), [([], 95), (["--last", "7"], 7), (["--seconds", "0.03"], 30)])
+def test_a_capture_to_standard_output_holds_all_that_is_kept(
+    words: list[str], count: int, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert run(Ring(95), monkeypatch, "bus", "trace", "--pcap", "-", *words) == 0
+    told = capfdbinary.readouterr()
+    assert told.out.startswith(b"\x0a\x0d\x0d\x0a")
+    assert told.out.count(b"#") == count
+    assert told.err == b"%d frames in standard output\n" % count
+
+
+def test_a_capture_that_is_interrupted_says_what_it_holds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    ring = Ring(4)
+
+    def interrupt() -> None:
+        if len(ring.asked) > 3:
+            raise KeyboardInterrupt
+
+    ring.on_ask = interrupt
+    assert run(ring, monkeypatch, "bus", "trace", "--follow", "--pcap", str(tmp_path / "x")) == 0
+    assert "frames in " in capsys.readouterr().out
+
+
+def test_nothing_to_show_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Ring(4), monkeypatch, "bus", "trace", "--errors") == 0
+    assert capsys.readouterr() == ("", "oht50ctl: no such frame\n")
+
+
+def test_a_module_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ring = Ring(4)
+
+    def answer(path: str, request: dict[str, Any]) -> dict[str, Any]:
+        if request["op"] == "reg_list":
+            assert request["module"] == "dock"
+            return {"ok": True, "data": {"registers": [{"unit": 5}, {"unit": 5}]}}
+        return ring(path, request)
+
+    assert run(answer, monkeypatch, "bus", "trace", "--unit", "dock") == 0
+    assert ring.asked[1]["unit"] == 5
 
 
 def test_a_refusal_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,6 +268,7 @@ def test_a_refusal_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         ["bus", "trace", "--seconds", "nan"],
         ["bus", "trace", "--unit", "248"],
         ["bus", "trace", "--function", "0"],
+        ["bus", "trace", "--pcap", ""],
     ],
 )
 def test_usage_is_64(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,3 +173,52 @@ def test_usage_is_64(words: list[str], capsys: pytest.CaptureFixture[str]) -> No
         ctl.main(words)
     assert ended.value.code == 64
     assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["get", "0x05:0x10000"],
+        ["get", "300:1"],
+        ["get", "velocity.x", "0x05:0x33:126"],
+        ["watch", "0:1"],
+        ["set", "0x05:0x10000", "1"],
+    ],
+)
+def test_a_place_out_of_its_range_is_usage_and_asks_nothing(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon = Daemon()
+    assert run(daemon, monkeypatch, "reg", *words) == 64
+    assert daemon.asked == []
+    told = capsys.readouterr().err
+    assert any(part in told for part in ("a bus address is 1 to 247", "1 to 40 registers"))
+
+
+@pytest.mark.parametrize(("code", "ends"), [("INVALID_COMMAND", 64), ("NOT_FOUND", 1), ("SAFETY_VIOLATION", 1)])
+def test_what_the_daemon_calls_wrong_is_usage(
+    code: str, ends: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ctl, "ask", lambda *_: {"ok": False, "error": {"code": code, "message": "because"}})
+    assert ctl.main(["reg", "set", "dock.magnetic_declination", "500"]) == ends
+    assert "because" in capsys.readouterr().err
+
+
+def test_two_tables_at_once_are_usage() -> None:
+    with pytest.raises(SystemExit) as ended:
+        ctl.main(["reg", "get", "0x05:1", "--coil", "--discrete"])
+    assert ended.value.code == 64
+
+
+def test_a_pace_of_nothing_is_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        ctl.main(["reg", "watch", "x", "--every", "0"])
+    assert "0 is not above 0 and at most 3600" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--json", "reg", "list"], ["reg", "--json", "list"], ["reg", "list", "--json"]])
+def test_json_is_asked_for_anywhere(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(Daemon({"registers": []}), monkeypatch, *words) == 0
+    assert json.loads(capsys.readouterr().out) == {"registers": []}

@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,8 +100,22 @@ def test_status(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_status_as_json(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ctl.main(["--json", "status"]) == 0
-    assert json.loads(capsys.readouterr().out)["state"] == "IDLE"
+    for words in (["--json", "status"], ["status", "--json"]):
+        assert ctl.main(words) == 0
+        assert json.loads(capsys.readouterr().out)["state"] == "IDLE"
+
+
+@pytest.mark.parametrize("command", ["status", "modules"])
+def test_an_output_that_is_full_is_74_and_one_that_is_closed_is_quiet(command: str, daemon: Daemon) -> None:
+    asked = [sys.executable, "-m", "oht50d.app.ctl", command]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(asked, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (74, "oht50ctl: [Errno 28] No space left on device\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(asked, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_stop_works_for_anybody(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
