@@ -17,13 +17,21 @@ _WRONG_SETTINGS = ("config", "permission")
 
 
 def report_bus(loaded: LoadedConfig) -> ReportSection:
-    """A port that is not there is no warning: the daemon starts without it and waits for it."""
+    """A port that is not there is no warning: the daemon starts without it and waits for it.
+
+    A server that is not there is one: nothing tells it from a host or port that was mistyped.
+    """
     bus = loaded.config.bus
     lines = [f"{bus.transport.value} on {bus.place}", *_character(bus), *_replies(bus)]
     if preparation.find_holder(loaded.config.robot.state_dir) is not None:
         return ReportSection("Field bus", (*lines, "not tried: a daemon runs and has it"))
     trouble, verdict = _try(bus)
     return ReportSection("Field bus", (*lines, trouble), verdict)
+
+
+def report_simulated_bus(loaded: LoadedConfig) -> ReportSection:
+    """With `--simulate` there is nothing to open yet."""
+    return ReportSection("Field bus", (f"the simulator's, scenario {loaded.config.robot.scenario}: not tried",))
 
 
 def _character(bus: BusConfig) -> list[str]:
@@ -50,7 +58,8 @@ def _try(bus: BusConfig) -> tuple[str, Verdict]:
     try:
         link = open_blocking(bus)
     except LinkError as problem:
-        verdict = Verdict.WARNING if problem.cause in _WRONG_SETTINGS else Verdict.GOOD
+        is_doubtful = bus.transport.uses_tcp or problem.cause in _WRONG_SETTINGS
+        verdict = Verdict.WARNING if is_doubtful else Verdict.GOOD
         return f"{problem.cause}: {problem}. {problem.remedy}", verdict
     link.close()
     return f"opens; it is {link.device} now", Verdict.GOOD

@@ -48,10 +48,13 @@ def make_parser() -> Parser:
         type=_assignment,
         help="one setting, repeatable",
     )
-    run = commands.add_parser("run", parents=[settings], help="run the daemon")
-    run.add_argument("--simulate", action="store_true", help="on a simulated robot that the daemon starts itself")
-    run.add_argument("--scenario", metavar="NAME", help="what happens to the simulated robot")
-    commands.add_parser("check", parents=[settings], help="check the configuration; say where each value came from")
+    robot = Parser(add_help=False)
+    robot.add_argument("--simulate", action="store_true", help="on a simulated robot that the daemon starts itself")
+    robot.add_argument("--scenario", metavar="NAME", help="what happens to the simulated robot")
+    commands.add_parser("run", parents=[settings, robot], help="run the daemon")
+    commands.add_parser(
+        "check", parents=[settings, robot], help="check the configuration; say where each value came from"
+    )
     commands.add_parser("safe-stop", parents=[settings], help="send the stop to every drive, then end")
     commands.add_parser("version", help="print the version")
     return parser
@@ -97,11 +100,12 @@ def _with_configuration(arguments: argparse.Namespace, simulator: EarlySimulator
     from oht50d.app.config import load_config
 
     assignments = list(arguments.assignments)
-    if arguments.command == "run" and arguments.scenario is not None:
-        assignments.append(f"robot.scenario={json.dumps(arguments.scenario)}")
+    scenario, is_simulation = getattr(arguments, "scenario", None), getattr(arguments, "simulate", False)
+    if scenario is not None:
+        assignments.append(f"robot.scenario={json.dumps(scenario)}")
 
     def load() -> "LoadedConfig":
-        return load_config(arguments.config, assignments=assignments, is_simulation=simulator is not None)
+        return load_config(arguments.config, assignments=assignments, is_simulation=is_simulation)
 
     loaded = load()
     try:
@@ -118,19 +122,34 @@ def _obey(
 ) -> int:
     match arguments.command:
         case "check":
-            from oht50d.app.check import SECTIONS, run_check
-            from oht50d.app.check_bus import report_bus
-            from oht50d.app.check_plan import report_plan
-            from oht50d.app.check_safety import report_motion, report_reaction
-            from oht50d.app.check_start import report_start
-
-            return run_check(loaded, (*SECTIONS, report_bus, report_plan, report_reaction, report_start, report_motion))
+            return _check(loaded, is_simulation=arguments.simulate)
         case "safe-stop":
             from oht50d.app import safe_stop
 
             return safe_stop.main(loaded.config)
         case _:
             return _run(loaded, load, simulator)
+
+
+def _check(loaded: "LoadedConfig", *, is_simulation: bool) -> int:
+    from functools import partial
+
+    from oht50d.app.check import SECTIONS, run_check
+    from oht50d.app.check_bus import report_bus, report_simulated_bus
+    from oht50d.app.check_plan import report_plan
+    from oht50d.app.check_safety import report_motion, report_reaction
+    from oht50d.app.check_start import report_start
+
+    judged = (report_plan, report_reaction, report_start, report_motion)
+    if not is_simulation:
+        return run_check(loaded, (*SECTIONS, report_bus, *judged))
+    from attrs import evolve
+
+    from oht50d.app.simulated_robot import adapt, choose_site
+
+    simulated = evolve(loaded, config=adapt(loaded.config, choose_site(loaded.config)))
+    on_it = [partial(lambda report, _: report(simulated), report) for report in judged]
+    return run_check(loaded, (*SECTIONS, report_simulated_bus, *on_it))
 
 
 def _run(loaded: "LoadedConfig", load_again: "Callable[[], LoadedConfig]", simulator: EarlySimulator | None) -> int:

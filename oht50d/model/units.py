@@ -110,7 +110,11 @@ def matching(pattern: str, words: str) -> Validator:
 
 
 # The system has no good words for anything else: labels have 1 to 63 characters.
+_LABEL = r"(?!-)[\w-]{1,63}(?<!-)"
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 HOST = matching(
-    r"(?=.{1,253}\Z)(?:[0-9A-Fa-f]*:[0-9A-Fa-f:.%\w]*|[\w-]{1,63}(?:\.[\w-]{1,63})*)", "an IP address or a host name"
+    rf"(?=.{{1,253}}\Z)(?:[0-9A-Fa-f]*:[0-9A-Fa-f:.%\w]*|(?:{_OCTET}\.){{3}}{_OCTET}"
+    rf"|(?![\d.]+\Z){_LABEL}(?:\.{_LABEL})*)",
+    "an IP address or a host name",
 )
 """A host, by its form alone."""

@@ -75,6 +75,22 @@ def test_a_value_out_of_its_range_is_configuration_wherever_it_was_set(capsys: p
     assert "--set web.port: web.port: not allowed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("host", ["999.1.1.1", "-", "1.2.3", "a.-b", "10.0.0.256"])
+def test_a_host_that_cannot_be_is_configuration(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--set", f"bus.tcp.host='{host}'"]) == ExitCode.CONFIGURATION
+    assert "expected an IP address or a host name" in capsys.readouterr().err
+
+
+def test_check_judges_a_simulated_run(place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    unset = ["--set", "safety.brake_wiring=unknown", "--set", "bus.serial.port=/dev/null"]
+    assert cli.main(["check", "--simulate", "--scenario", "empty", *place, *unset]) == ExitCode.OK
+    output = capsys.readouterr().out
+    assert "the simulator's, scenario empty: not tried" in output
+    assert "--simulate" in output
+    assert cli.main(["check", "--simulate", "--scenario", "hal", *place]) == ExitCode.CONFIGURATION
+    assert "robot.scenario: no such scenario" in capsys.readouterr().err
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["version"]) == ExitCode.OK
     assert capsys.readouterr().out == f"oht50d {oht50d.__version__}\n"

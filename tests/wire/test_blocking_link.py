@@ -253,7 +253,8 @@ def test_check_connects_to_a_server(transport: str, late: str, tmp_path: Path) -
     [
         (["bus.serial.port=/dev/ttyNONE"], "absent", Verdict.GOOD),
         (["bus.serial.port=/dev/null"], "config", Verdict.WARNING),
-        (over("tcp", 1), "refused", Verdict.GOOD),
+        (over("tcp", 1), "refused", Verdict.WARNING),
+        (["bus.transport=tcp", "bus.tcp.host=no.such.host.invalid"], "absent", Verdict.WARNING),
     ],
 )
 def test_check_warns_of_what_no_plug_will_mend(
