@@ -207,7 +207,7 @@ def explain(error: Exception, name: str, device: str) -> LinkError:
         remedy = "set the port to a serial device and the baud to a speed that it knows"
         return LinkError(f"{name} cannot be set up as a serial port: {error}", cause="config", remedy=remedy)
     remedy = "plug in the adapter, or set the port to one that /dev/serial/by-id shows"
-    return LinkError(f"{name} is not there: {error}", cause="absent", remedy=remedy)
+    return LinkError(f"{name} is not there: {os.strerror(number)}", cause="absent", remedy=remedy)
 
 
 def _errno_of(error: Exception) -> int | None:

@@ -124,7 +124,9 @@ async def test_a_name_that_moves_while_the_port_is_open_leaves_the_open_one_alon
     await link.send_all(b"still here")
     assert os.read(wire.master, 4096) == b"still here"
     link.close()
-    assert (await refusal(wire.config)).cause == "absent"
+    gone = await refusal(wire.config)
+    assert gone.cause == "absent"
+    assert str(gone) == f"{name} is not there: No such file or directory"
     name.symlink_to(wire.device)
     (await open_serial_port(wire.config)).close()
 
