@@ -281,6 +281,10 @@ class PollPlan:
         if entry is not None:
             entry.sent_ns = now_ns
 
+    def has_read_vital(self, since_ns: int, skipped: frozenset[int]) -> bool:
+        """True if every vital block has been asked for since then, or was within its period before that."""
+        return all(e.sent_ns + e.period_ns >= since_ns for e in self._vital if e.unit not in skipped)
+
     def drop_retries(self, unit: int) -> None:
         """The unit has failed again: its blocks do not go before others any more."""
         for entry in self._entries:

@@ -69,6 +69,7 @@ class PollSlots:
         self.admission = AdmissionWatch(self._load)
         self._rises = RateRise()
         self._is_moving = False
+        self._moving_since_ns = 0
         self._skipped: frozenset[int] = frozenset()
         self._in_trouble: frozenset[int] = frozenset()
         self._vital: RegisterBlock | None = None
@@ -78,6 +79,8 @@ class PollSlots:
 
     def look(self, now_ns: int, *, is_moving: bool) -> None:
         """Who can be asked now and which block is due: worked out once a turn."""
+        if is_moving and not self._is_moving:
+            self._moving_since_ns = now_ns
         self._is_moving = is_moving
         self.admission.review(now_ns)
         current = self.admission.now(is_moving=is_moving)
@@ -92,6 +95,11 @@ class PollSlots:
         """How the polls fit the wire now, and whether motion is refused for it."""
         current = self.admission.now(is_moving=self._is_moving)
         return PlanStatus(current.headroom, current.given_way, self.admission.moving.refusal)
+
+    @property
+    def is_at_moving_rate(self) -> bool:
+        """True once every vital block is as new as moving demands: at rest some are read less often."""
+        return self._plan.has_read_vital(self._moving_since_ns, self._skipped)
 
     @property
     def has_vital(self) -> bool:

@@ -295,6 +295,8 @@ class WireSchedule:
             return None
         if self.sequencer.is_active or not decision.permit.is_valid(now_ns) or not self.is_set_up:
             return None
+        if not (self.drive_line.is_energised or self.polls.is_at_moving_rate):
+            return None  # or a loss in the first round would cost a stop
         request = self.drive_line.next_request(decision.demand, decision.permit, now_ns)
         if request is None or not self.gate.check(request, decision.permit, now_ns):
             return None
@@ -386,8 +388,9 @@ class WireSchedule:
 
     @property
     def _is_moving(self) -> bool:
-        """Drives energised or a stop under way: the position source is read at its higher rate."""
-        return self.drive_line.is_energised or self.sequencer.is_active
+        """Drives energised or about to be, or a stop under way: the position source is read at its higher rate."""
+        is_wanted = self._decision is not None and None not in (self._decision.permit, self._decision.demand)
+        return self.drive_line.is_energised or self.sequencer.is_active or is_wanted
 
     def _next_due_ns(self, now_ns: int) -> int:
         polls_ns, stop_ns = self.polls.next_due_ns(now_ns), self.sequencer.wakeup_ns(now_ns)

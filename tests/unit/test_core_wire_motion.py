@@ -21,6 +21,7 @@ from core_fixtures import (
 )
 
 from oht50d.core.poll_plan import plan_blocks
+from oht50d.core.poll_rates import VITAL
 from oht50d.core.wire_schedule import Purpose, Slot
 from oht50d.model.bus import (
     BusRequest,
@@ -84,7 +85,21 @@ def test_a_permit_that_is_older_than_its_life_moves_nothing() -> None:
     assert bench.requests(Purpose.MOTION) == []
 
 
-def test_the_safety_poll_goes_before_a_motion_frame_and_a_stop_before_both() -> None:
+@pytest.mark.parametrize("phase_ms", range(0, 100, 7))
+def test_before_the_first_motion_frame_every_vital_block_is_as_new_as_while_moving(phase_ms: int) -> None:
+    bench = WireBench().settle(600 + phase_ms)
+    wanted_ns = bench.now_ns
+    while not bench.requests(Purpose.MOTION):
+        bench.permit()
+        bench.one()
+    vital = [(slot.block, at_ns) for at_ns, slot in bench.sent if slot.block and slot.block.poll in VITAL]
+    asked_ns = {(block.unit, block.first): at_ns for block, at_ns in vital}
+    assert len(asked_ns) == 4
+    assert min(asked_ns.values()) >= wanted_ns - 50 * MS
+    assert bench.now_ns - wanted_ns <= 40 * MS, "nobody waits long for it"
+
+
+def test_vital_polls_go_before_a_motion_frame_and_a_stop_before_both() -> None:
     bench = WireBench().settle()
     safety = next(block for block in plan_blocks(SHIPPED["safety"]) if block.poll is PollClass.SAFETY)
     asked_ns = max(p.requested_ns for p in bench.published if p.block.first == safety.first and p.block.unit == SAFETY)
@@ -92,7 +107,9 @@ def test_the_safety_poll_goes_before_a_motion_frame_and_a_stop_before_both() -> 
         bench.one()
     bench.permit()
     first = bench.next_slot()
-    assert first.request == safety.request
+    assert first.purpose is Purpose.POLL
+    assert first.block is not None
+    assert first.block.poll in VITAL
     bench.schedule.trip(StopKind.S1, (cause(C.OPERATOR_STOP),), bench.now_ns)
     slot = bench.schedule.next(bench.now_ns)
     assert isinstance(slot, Slot)
