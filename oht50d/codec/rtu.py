@@ -40,6 +40,8 @@ EXCEPTION_FRAME_BYTES = 5
 REMEMBERED_FRAMES = 512
 _FRAMING_BYTES = 3
 _READ_OVERHEAD_BYTES = 5
+_WRITE_OVERHEAD_BYTES = 9
+_REQUEST_BYTES = 8
 _CRC_STRUCT = Struct("<H")
 _FIXED_SILENCE_NS = 1_750_000
 _FIXED_SILENCE_ABOVE_BAUD = 19_200
@@ -243,6 +245,14 @@ class RtuFraming:
         if pdu.has_byte_count(request) and len(frame) > 2 and frame[2] != byte_count:
             raise ReplyMismatch(f"byte count {frame[2]} instead of {byte_count}")
         return self._length
+
+
+def begins_with_frame(octets: bytes) -> bool:
+    """True if a request or reply with a right CRC is the first of these bytes, or all of them."""
+    lengths = {len(octets), EXCEPTION_FRAME_BYTES, _REQUEST_BYTES}
+    lengths |= {_READ_OVERHEAD_BYTES + count for count in octets[2:3]}
+    lengths |= {_WRITE_OVERHEAD_BYTES + count for count in octets[6:7]}
+    return any(4 <= length <= len(octets) and not crc16(octets[:length]) for length in lengths)
 
 
 ModbusClient = RtuFraming

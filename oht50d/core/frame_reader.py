@@ -198,7 +198,7 @@ def _trouble(frame: TracedFrame) -> str:
     count = len(frame.octets)
     some = f" after {count} bytes" if count else ""
     words = {
-        Note.CRC: f"damaged reply, {count} bytes",
+        Note.CRC: f"damaged reply, {count} bytes" if count else "only damaged bytes",
         Note.MISMATCH: f"a reply to something else, {count} bytes" if count else "only a reply to something else",
         Note.TIMEOUT: f"no reply{some}",
         Note.ABANDONED: f"given up for a stop{some}",

@@ -5,7 +5,7 @@ from attrs import define, field
 from oht50d.codec.registers import raw_of_word
 from oht50d.core.breaker import MANDATORY_COOLDOWN, OPTIONAL_COOLDOWN, Breaker
 from oht50d.core.turnaround import Turnaround
-from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure
+from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure, Hint
 from oht50d.model.registers import BlockReadings, ModuleMap
 from oht50d.model.snapshot import ModuleCounters
 
@@ -99,10 +99,12 @@ class ModuleLink:
         match result.failure:
             case Failure.NOISE | Failure.MISMATCH:
                 self.noise += 1
-                self.problem = f"damaged replies from {self.name}: check A/B wiring, shield, and for two of one address"
+                self.problem = self._damage(result.hint)
             case Failure.SILENT:
                 self.timeouts += 1
                 self.problem = f"no reply from {self.name}: check power, A/B wiring, address switch"
+                if result.hint is not None:
+                    self.problem = self._damage(result.hint)
             case Failure.FENCED:
                 self.problem = f"late or repeated replies from {self.name}: check its load, and for two of one address"
             case _:
@@ -110,6 +112,21 @@ class ModuleLink:
         if self.breaker.fail(result.ended_ns, self.last_valid_ns):
             # Whatever answers next may be another module, or the same one after a loss of power.
             self.is_identified = False
+
+    def _damage(self, hint: Hint | None) -> str:
+        match hint:
+            case Hint.ECHO:
+                return (
+                    f"the adapter hears what it sends when it asks {self.name}: its receiver stays on; "
+                    "check RE/DE of the adapter and bus.serial.direction"
+                )
+            case Hint.BIAS:
+                return (
+                    f"damaged replies from {self.name}, they begin with 0x00 or 0xFF: "
+                    "check bias resistors and termination, A/B wiring, shield"
+                )
+            case _:
+                return f"damaged replies from {self.name}: check A/B wiring, shield, and for two of one address"
 
     def _refusal(self, reply: ExceptionReply) -> str:
         words = f"exception {reply.code} ({_EXCEPTIONS.get(reply.code, 'of the maker')})"

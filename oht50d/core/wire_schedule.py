@@ -28,7 +28,7 @@ from oht50d.core.stop_sequence import StopSequencer
 from oht50d.core.wire_feedback import are_drives_prepared, motion_feedback, residual_words
 from oht50d.core.wire_load import LoadMaker
 from oht50d.core.wire_slots import Idle, Purpose, Slot, SlotSource, WireTimes
-from oht50d.model.bus import BusRequest, ExchangeResult, WriteRegisters
+from oht50d.model.bus import BusRequest, ExchangeResult, Hint, WriteRegisters
 from oht50d.model.errors import CommandRejected
 from oht50d.model.motion import Cause, CauseCode, Decision, Permit, StopKind, StopReport
 from oht50d.model.registers import BlockReadings, ModuleMap
@@ -233,9 +233,11 @@ class WireSchedule:
                 assert_never(slot.purpose)
         return None
 
-    def note_unexpected(self, octets: bytes, now_ns: int) -> None:
+    def note_unexpected(self, octets: bytes, now_ns: int, hint: Hint | None = None) -> None:
         """Bytes came that nobody waits for, most likely a reply that is late or comes twice."""
         self._fence.unexpected(octets, now_ns)
+        if hint is Hint.ECHO:  # said by this end of the line
+            return
         if self.pause.scan is not None:
             self.pause.scan.note_unexpected(octets[0], now_ns)
         self.on_unexpected(octets[0], now_ns)

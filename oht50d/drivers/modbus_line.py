@@ -13,10 +13,21 @@ from attrs import frozen
 from oht50d.clock import NS_PER_S, now_ns
 from oht50d.codec.framing import Framing
 from oht50d.codec.modbus_pdu import EXCEPTION_FLAG, ReplyMismatch
+from oht50d.codec.rtu import begins_with_frame
 from oht50d.core.frame_event import Note, Observe, Way
 from oht50d.core.wire_slots import Slot
 from oht50d.drivers.pending_reply import PendingReply
-from oht50d.model.bus import BusReply, BusRequest, ExceptionReply, ExchangeResult, Failure
+from oht50d.model.bus import (
+    BusReply,
+    BusRequest,
+    ExceptionReply,
+    ExchangeResult,
+    Failure,
+    Hint,
+    MaskWriteRegister,
+    WriteCoil,
+    WriteRegister,
+)
 from oht50d.model.errors import LinkLost, RemoteProtocolError
 from oht50d.model.line import LineSettings
 from oht50d.model.motion import StopKind
@@ -38,6 +49,12 @@ _NOTES = {
     Failure.MISMATCH: Note.MISMATCH,
     Failure.ABANDONED: Note.ABANDONED,
 }
+
+
+_SAME_REPLY = (WriteCoil, WriteRegister, MaskWriteRegister)
+"""The reply to these is the request once more."""
+_BIAS_BYTES = b"\x00\xff"
+"""What a receiver makes of a line that nobody drives."""
 
 
 class ByteLink(Protocol):
@@ -105,9 +122,9 @@ class ModbusLine:
         times: LineTimes,
         timer: Timer,
         observe: Observe,
-        on_unexpected: Callable[[bytes, int], None],
+        on_unexpected: Callable[[bytes, int, Hint | None], None],
     ) -> None:
-        """`on_unexpected(octets, now_ns)` hears of bytes that nobody waited for."""
+        """`on_unexpected(octets, now_ns, hint)` hears of bytes that nobody waited for."""
         self.pending = PendingReply()
         self.early_frames = 0
         self.unexpected_bytes = 0
@@ -123,7 +140,8 @@ class ModbusLine:
         self._last_replies: dict[int, bytes] = {}
         """What came last of each unit and was taken: the same again is its copy and nobody else's word."""
         self._reception = _Reception()
-        self._sent_ns = self._ends_ns = self._sent_bytes = 0
+        self._sent_ns = self._ends_ns = 0
+        self._sent = b""
 
     @property
     def late_replies(self) -> int:
@@ -161,7 +179,7 @@ class ModbusLine:
         dropped = self._drain(link)
         if dropped and is_clean:
             self.unexpected_bytes += len(dropped)
-            self._on_unexpected(dropped, now_ns())
+            self._on_unexpected(dropped, now_ns(), None)
         waits = 0
         # Asked in every round: a stop may come while the line is babbling.
         while dropped and waits < (STOP_NOISE_WAITS if is_stop_due() else MAX_NOISE_WAITS):
@@ -205,7 +223,7 @@ class ModbusLine:
         self._line_free_ns = max(ended_ns, self._ends_ns)
         self._observe(ended_ns, Way.RECEIVED, reception.octets, reception.verdict(), slot.purpose)
         octets = len(reception.octets)
-        return ExchangeResult(slot.request, reception.reply, None, sent_ns, ended_ns, self._sent_bytes, octets)
+        return ExchangeResult(slot.request, reception.reply, None, sent_ns, ended_ns, len(self._sent), octets)
 
     def give_up(self) -> ExchangeResult:
         """The outcome of the exchange whose reply has not come in time."""
@@ -219,12 +237,28 @@ class ModbusLine:
         if reception.reply is not None:
             # Seen this late, its age is unknown: this process was not running for a while.
             reception.failure, note = Failure.SILENT, Note.STALE
+        elif reception.hint is None and not reception.is_doubtful and self._is_echo(reception.octets):
+            reception.hint = Hint.ECHO
         self._line_free_ns = max(ended_ns, self._ends_ns)
         self._observe(ended_ns, Way.RECEIVED, reception.octets, note, slot.purpose)
         octets = len(reception.octets)
         return ExchangeResult(
-            slot.request, None, reception.failure, self._sent_ns, ended_ns, self._sent_bytes, octets
+            slot.request, None, reception.failure, self._sent_ns, ended_ns, len(self._sent), octets, reception.hint
         )  # fmt: skip
+
+    def _is_echo(self, octets: bytes) -> bool:
+        """True if the adapter has heard the request itself."""
+        return octets.startswith(self._sent) and not isinstance(self._slot.request, _SAME_REPLY)
+
+    def _judge_foreign(self, octets: bytes) -> None:
+        """Why an exchange failed in which these bytes were no reply, if nothing better comes."""
+        reception = self._reception
+        if begins_with_frame(octets):
+            reception.failure = Failure.MISMATCH
+            reception.hint = Hint.ECHO if self._is_echo(octets) else None
+        else:
+            reception.failure = Failure.NOISE
+            reception.hint = Hint.BIAS if octets[0] in _BIAS_BYTES else None
 
     async def _send(self, link: ByteLink, slot: Slot, kind: StopKind | None, permit_ends_ns: int | None) -> int:
         """When the frame went out."""
@@ -237,7 +271,7 @@ class ModbusLine:
         is_early = sent_ns < quiet_ns
         self.early_frames += is_early
         self._is_dirty = True
-        self._sent_bytes = len(adu)
+        self._sent = adu
         ends_ns = self._ends_ns = sent_ns + len(adu) * times.character_ns
         sent = link.send_now(adu)
         if sent < len(adu):
@@ -303,7 +337,7 @@ class ModbusLine:
         if copy and octets.startswith(copy):
             self.unexpected_bytes += len(copy)
             self._observe(self._line_free_ns, Way.RECEIVED, copy, Note.MISMATCH, None)
-            self._on_unexpected(copy, now_ns())
+            self._on_unexpected(copy, now_ns(), None)
             return octets[len(copy) :]
         foreign = await self._skip_foreign(link, octets)
         reception.is_doubtful |= len(foreign) >= SHORTEST_FRAME_BYTES and foreign != copy
@@ -332,8 +366,10 @@ class ModbusLine:
                     self._line_free_ns = now_ns()
                     quiet.deadline = trio.current_time() + quiet_s
         finally:
-            self._observe(self._line_free_ns, Way.RECEIVED, octets, Note.MISMATCH, None)
-            self._on_unexpected(octets, now_ns())
+            self._judge_foreign(octets)
+            reception = self._reception
+            self._observe(self._line_free_ns, Way.RECEIVED, octets, _NOTES[reception.failure], None)
+            self._on_unexpected(octets, now_ns(), reception.hint)
         return octets
 
 
@@ -346,12 +382,13 @@ MAX_FOREIGN_BYTES = 4096
 class _Reception:
     """What has come of one reply."""
 
-    __slots__ = ("failure", "is_doubtful", "octets", "reply")
+    __slots__ = ("failure", "hint", "is_doubtful", "octets", "reply")
 
     def __init__(self) -> None:
         self.octets = b""
         self.reply: BusReply | None = None
         self.failure = Failure.SILENT
+        self.hint: Hint | None = None
         self.is_doubtful = False
 
     def verdict(self) -> Note:

@@ -308,11 +308,21 @@ class Failure(enum.Enum):
     LINK_LOST = "link_lost"
 
 
+class Hint(enum.Enum):
+    """What the bytes of a failed exchange say about its cause.
+
+    ECHO: what came first is the request itself. BIAS: it begins with a byte that a line without bias makes.
+    """
+
+    ECHO = "echo"
+    BIAS = "bias"
+
+
 @frozen
 class ExchangeResult:
     """One exchange on the wire; exactly one of `reply` and `failure` is set. Times are Trio-clock nanoseconds.
 
-    The bytes are those of the frames as they were on the line.
+    The bytes are those of the frames as they were on the line. `hint` is of a failure only.
     """
 
     request: BusRequest
@@ -322,6 +332,7 @@ class ExchangeResult:
     ended_ns: int
     sent_bytes: int = 0
     received_bytes: int = 0
+    hint: Hint | None = None
 
     @property
     def is_valid(self) -> bool:

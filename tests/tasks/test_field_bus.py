@@ -5,13 +5,22 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from bus_fakes import CHARACTER_NS, DOCK, MS, SAFETY, SILENCE_NS, TRAVEL, Bench, Pieces, make_bench
+from bus_fakes import CHARACTER_NS, DOCK, MS, SAFETY, SILENCE_NS, TRAVEL, Bench, Pieces, Rule, make_bench
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from oht50d.clock import now_ns
 from oht50d.codec.rtu import crc16, encode_reply, encode_request, reply_length
 from oht50d.drivers.field_bus import exchange_ns
-from oht50d.model.bus import BusRequest, ReadRegisters, ReadReply, WriteRegister, WriteRegisters
+from oht50d.model.bus import (
+    BusRequest,
+    ExchangeResult,
+    Failure,
+    Hint,
+    ReadRegisters,
+    ReadReply,
+    WriteRegister,
+    WriteRegisters,
+)
 from oht50d.model.errors import LinkError, LinkLost
 from oht50d.model.motion import Cause, CauseCode, StopKind, StopPhase
 from oht50d.model.registers import PollClass
@@ -217,6 +226,52 @@ async def test_bytes_that_are_no_reply_are_counted_and_never_published(
         bench.rules.clear()
         await bench.until(lambda: len(bench.words_of(SAFETY, 0)) > published)
         assert link.problem == ""
+
+
+async def failures_of(bench: Bench, unit: int, rule: Rule) -> list[ExchangeResult]:
+    """What half a second of exchanges with a unit comes to, all of which fail, while `rule` holds."""
+    found: list[ExchangeResult] = []
+    bench.on_exchange = lambda _slot, result: found.append(result) if result.request.unit == unit else None
+    async with running(bench):
+        await bench.settle()
+        bench.rules.append(lambda request, honest: rule(request, honest) if request.unit == unit else None)
+        await trio.sleep(0.02)
+        found.clear()
+        await trio.sleep(0.5)
+    assert len(found) >= 3
+    assert all(result.reply is None for result in found)
+    return found
+
+
+async def test_an_adapter_that_hears_itself_is_told(autojump_clock: MockClock) -> None:
+    bench = make_bench()
+    found = await failures_of(
+        bench, SAFETY, lambda request, honest: [(-4 * CHARACTER_NS, encode_request(request)), *honest]
+    )
+    assert {result.hint for result in found} == {Hint.ECHO}
+    assert "the adapter hears what it sends" in bench.schedule.links[SAFETY].problem
+    assert "bus.serial.direction" in bench.schedule.links[SAFETY].problem
+
+
+@pytest.mark.parametrize("first", [b"\x00", b"\xff"])
+async def test_a_byte_before_each_reply_is_damage_and_tells_of_the_bias(
+    first: bytes, autojump_clock: MockClock
+) -> None:
+    bench = make_bench()
+    found = await failures_of(bench, SAFETY, lambda _, honest: [(at, first + adu) for at, adu in honest])
+    assert {(result.failure, result.hint) for result in found} == {(Failure.NOISE, Hint.BIAS)}
+    assert "bias resistors and termination" in bench.schedule.links[SAFETY].problem
+
+
+async def test_a_frame_of_somebody_else_is_a_mismatch_and_damage_to_an_address_is_not(
+    autojump_clock: MockClock,
+) -> None:
+    def spoil_unit(adu: bytes) -> bytes:
+        return bytes((adu[0] ^ 0x40,)) + adu[1:]
+
+    for spoil, failure in ((_wrong_unit, Failure.MISMATCH), (spoil_unit, Failure.NOISE)):
+        found = await failures_of(make_bench(), SAFETY, lambda _, honest, s=spoil: [(at, s(adu)) for at, adu in honest])
+        assert {(result.failure, result.hint) for result in found} == {(failure, None)}
 
 
 async def test_a_lost_reply_is_asked_for_again_at_once(autojump_clock: MockClock) -> None:

@@ -125,6 +125,7 @@ def test_gaps_and_latency() -> None:
         (Note.TIMEOUT, b"", "no reply"),
         (Note.TIMEOUT, b"\x05\x03", "no reply after 2 bytes"),
         (Note.CRC, b"\x05\x03\x02\x00\x01\x00\x00", "damaged reply, 7 bytes"),
+        (Note.CRC, b"", "only damaged bytes"),
         (Note.ABANDONED, b"", "given up for a stop"),
         (Note.STALE, b"\x05", "a reply that was seen too late: this process was not running"),
     ],
