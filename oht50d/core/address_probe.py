@@ -11,7 +11,7 @@ from typing import Any
 from attrs import evolve
 
 from oht50d.core.fence import IDENTITY_COUNT, IDENTITY_FIRST
-from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
+from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure, Hint, ReadRegisters, ReadReply
 from oht50d.model.modules import FoundModule, FoundState
 
 DAMAGED_LIMIT = 3
@@ -73,7 +73,7 @@ class AddressProbe:
         self._found: FoundModule | None = None
         self._suspicion = ""
         self.is_conclusive = True
-        """False if it ended without an answer because the wire was needed for something else."""
+        """False if it ended without an answer because the wire was needed for something else, or heard only itself."""
 
     @property
     def is_over(self) -> bool:
@@ -105,6 +105,9 @@ class AddressProbe:
         elif isinstance(reply, ExceptionReply) and reply.code not in OF_A_GATEWAY:
             self._damaged = 0
             self._refused(self._step, at_ns)
+        elif result.hint is Hint.ECHO:
+            self._step = None
+            self.is_conclusive = self._found is not None
         else:
             self._failed(result.failure or Failure.SILENT, at_ns)
         if self._exchanges >= MAX_EXCHANGES and self._step is not None:

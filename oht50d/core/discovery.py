@@ -108,6 +108,8 @@ class Discovery:
 
     def note_unexpected(self, unit: int, now_ns: int) -> None:
         """Bytes came, most likely of `unit`, that nobody waited for."""
+        if self._is_line_damaged:
+            return
         if self._probe is not None and self._probe.address == unit:
             self._probe.note_unexpected(now_ns)
         elif unit in self._found:
@@ -212,9 +214,16 @@ class Discovery:
         link = self._links.get(unit)
         return link is not None and link.is_identified
 
+    @property
+    def _is_line_damaged(self) -> bool:
+        return any(link.is_damaged for link in self._links.values())
+
     def _conclude(self, probe: AddressProbe) -> None:
-        """Listed at once; gone after two rounds without an answer."""
+        """Listed at once; gone after two rounds without an answer. Damage that bound modules meet as well says nothing
+        of this address."""
         unit = probe.address
+        if probe.found is not None and probe.found.state is FoundState.GARBLED and self._is_line_damaged:
+            return
         if probe.found is not None:
             self._found[unit] = probe.found
             self._misses.pop(unit, None)

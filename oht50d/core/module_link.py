@@ -38,6 +38,8 @@ class ModuleLink:
     timeouts: int = 0
     noise: int = 0
     exceptions: int = 0
+    is_damaged: bool = False
+    """True if bytes came for the last request and were no reply to it."""
     _identity: dict[str, int] = field(factory=dict)
     """The newest words by identity role, which may come from several blocks."""
     _identity_span: tuple[int, int] = field(init=False)
@@ -81,6 +83,7 @@ class ModuleLink:
         self.is_identified = False
         self.breaker.reset()
         self._identity.clear()
+        self.is_damaged = False
         self.problem = "not found yet"
 
     def record(self, result: ExchangeResult) -> None:
@@ -88,6 +91,7 @@ class ModuleLink:
         self.requests += 1
         if result.reply is not None:
             self.replies += 1
+            self.is_damaged = False
             self.breaker.succeed()
             if isinstance(result.reply, ExceptionReply):
                 self.exceptions += 1
@@ -99,9 +103,11 @@ class ModuleLink:
         match result.failure:
             case Failure.NOISE | Failure.MISMATCH:
                 self.noise += 1
+                self.is_damaged = True
                 self.problem = self._damage(result.hint)
             case Failure.SILENT:
                 self.timeouts += 1
+                self.is_damaged = result.hint is not None
                 self.problem = f"no reply from {self.name}: check power, A/B wiring, address switch"
                 if result.hint is not None:
                     self.problem = self._damage(result.hint)

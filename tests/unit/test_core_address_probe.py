@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from strange_modules import LIFTER, Answer, device
 
 from oht50d.core.address_probe import DAMAGED_LIMIT, GARBLED, MAX_EXCHANGES, NAMELESS, TWICE, AddressProbe, serial_of
-from oht50d.model.bus import BusReply, ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
+from oht50d.model.bus import BusReply, ExceptionReply, ExchangeResult, Failure, Hint, ReadRegisters, ReadReply
 from oht50d.model.modules import FoundState
 
 UNIT = 0x06
@@ -150,3 +150,11 @@ def test_whatever_comes_it_only_reads_few_registers_and_ends(outcomes: list[obje
             step(probe, outcome)
     assert probe.is_over
     assert asked <= MAX_EXCHANGES
+
+
+def test_an_echo_of_the_question_is_nobody() -> None:
+    probe = AddressProbe(UNIT)
+    request = probe.next_request()
+    assert request is not None
+    probe.complete(ExchangeResult(request, None, Failure.MISMATCH, START_NS, START_NS, hint=Hint.ECHO))
+    assert (probe.is_over, probe.found, probe.is_conclusive) == (True, None, False)

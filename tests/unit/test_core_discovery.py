@@ -228,3 +228,22 @@ def test_the_range_must_be_one() -> None:
     for address in (0, 248):
         with pytest.raises(ValueError, match="first"):
             DiscoveryConfig(first=address, last=247)
+
+
+def test_damage_that_bound_modules_meet_too_is_no_module() -> None:
+    search = Search({6: lambda _request: Failure.NOISE})
+    search.links[DOCK].is_damaged = True
+    search.run(4_000)
+    assert search.found() == {}
+    search.links[DOCK].is_damaged = False
+    search.discovery.search_now()
+    search.run(4_000)
+    assert search.found() == {6: FoundState.GARBLED}
+
+
+def test_bytes_that_nobody_asked_for_say_nothing_on_a_damaged_line() -> None:
+    search = Search({7: device(LIFTER)})
+    search.run(4_000)
+    search.links[DOCK].is_damaged = True
+    search.discovery.note_unexpected(7, search.now_ns)
+    assert search.found() == {7: FoundState.IDENTIFIED}

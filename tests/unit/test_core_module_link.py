@@ -8,7 +8,7 @@ from oht50d.codec.registers import decode_block
 from oht50d.core.breaker import FAILURES_UNTIL_OPEN, MANDATORY_COOLDOWN
 from oht50d.core.module_link import ModuleLink
 from oht50d.core.poll_plan import plan_blocks
-from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
+from oht50d.model.bus import ExceptionReply, ExchangeResult, Failure, Hint, ReadRegisters, ReadReply
 from oht50d.model.registers import BlockReadings
 
 T = START_NS
@@ -75,6 +75,36 @@ def test_a_module_that_was_never_heard_is_left_alone_after_three_failures(failur
     assert words in module.problem
     assert module.is_paused(T + MANDATORY_COOLDOWN.first_ns - 1)
     assert not module.is_paused(T + MANDATORY_COOLDOWN.first_ns)
+
+
+@pytest.mark.parametrize(
+    ("failure", "hint", "words"),
+    [
+        (Failure.MISMATCH, Hint.ECHO, "the adapter hears what it sends"),
+        (Failure.SILENT, Hint.ECHO, "the adapter hears what it sends"),
+        (Failure.NOISE, Hint.BIAS, "check bias resistors and termination"),
+    ],
+)
+def test_the_problem_says_what_the_bytes_tell(failure: Failure, hint: Hint, words: str) -> None:
+    module = link()
+    module.record(evolve(failed(failure), hint=hint))
+    assert words in module.problem
+
+
+def test_it_is_damaged_until_something_else_comes_of_a_request() -> None:
+    module = link()
+    for result, is_damaged in (
+        (failed(Failure.NOISE), True),
+        (failed(Failure.ABANDONED), True),
+        (answered(), False),
+        (failed(Failure.MISMATCH), True),
+        (failed(Failure.SILENT), False),
+    ):
+        module.record(result)
+        assert module.is_damaged is is_damaged
+    module.record(failed(Failure.NOISE))
+    module.forget_identity()
+    assert not module.is_damaged
 
 
 @pytest.mark.parametrize(

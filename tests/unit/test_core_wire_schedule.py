@@ -28,6 +28,7 @@ from oht50d.core.wire_schedule import Idle, Purpose, Slot
 from oht50d.model.bus import (
     BusRequest,
     Failure,
+    Hint,
     ReadRegisters,
     WriteRegister,
     WriteRegisters,
@@ -328,3 +329,13 @@ def test_a_pressed_reset_button_is_read_twenty_times_a_second() -> None:
     pressed = [at for at, slot in bench.sent if slot.block is not None and slot.block.poll is PollClass.INPUTS]
     assert rest <= 10
     assert 14 <= len(pressed) - rest <= 21
+
+
+def test_an_echo_of_the_question_is_not_held_against_an_address() -> None:
+    bench = WireBench().settle()
+    told: list[int] = []
+    bench.schedule.on_unexpected = lambda unit, _now_ns: told.append(unit)
+    bench.schedule.note_unexpected(b"\x06\x03\x01\x00\x00\x09\x84\x47", bench.now_ns, Hint.ECHO)
+    assert told == []
+    bench.schedule.note_unexpected(b"\x06\x03", bench.now_ns)
+    assert told == [6]

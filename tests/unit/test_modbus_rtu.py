@@ -13,6 +13,7 @@ from oht50d.codec.rtu import (
     ModbusServer,
     ReplyMismatch,
     RtuFraming,
+    begins_with_frame,
     character_ns,
     crc16,
     encode_reply,
@@ -403,3 +404,21 @@ def test_times_of_the_line() -> None:
     assert silence_ns(115_200) == silence_ns(38_400) == 1_750_000
     assert silence_ns(19_200) == 2_005_209
     assert silence_ns(9_600) == 4_010_417
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        encode_request(ReadRegisters(3, 0x100, 9)),
+        encode_request(WriteRegisters(3, 0x100, (1, 2))),
+        encode_request(ReportServerId(3)),
+        encode_reply(ReadReply(3, (1, 2, 3))),
+        encode_reply(ExceptionReply(3, 3, 2)),
+    ],
+)
+def test_a_frame_is_known_by_its_crc_whatever_follows(frame: bytes) -> None:
+    assert begins_with_frame(frame)
+    assert begins_with_frame(frame + b"\x55\xaa") is (len(frame) != 4)
+    assert not begins_with_frame(b"\x00" + frame)
+    assert not begins_with_frame(frame[:-1])
+    assert not begins_with_frame(frame[:-1] + bytes((frame[-1] ^ 1,)))
