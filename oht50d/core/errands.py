@@ -99,6 +99,10 @@ class Errands:
         self._jobs.append(job)
         return lambda: self._withdraw(job)
 
+    def note_rejected(self) -> None:
+        """A write was refused before it was queued."""
+        self.counts[ErrandOutcome.REJECTED] += 1
+
     # -- SlotSource
 
     def next_slot(self, now_ns: int) -> Slot | None:

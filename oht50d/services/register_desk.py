@@ -34,8 +34,10 @@ from oht50d.services.local_views import Tree
 from oht50d.services.ports import RecordSink, SnapshotSource
 from oht50d.services.register_views import view_list, view_polled, view_read, view_write
 
-_Record = Callable[[Target, int | None, ErrandResult], None]
+_Record = Callable[[Target | None, str, int | None, str], None]
+"""(target if there is one, what it was called, word if there is one, why it is refused)."""
 MAX_NAMES = 16
+MAX_NAME_LENGTH = 100
 READ_LIMIT_S = 3.0
 WRITE_LIMIT_S = 6.0
 
@@ -44,6 +46,8 @@ class ErrandQueue(Protocol):
     """See `core/errands.py`."""
 
     def submit(self, errand: Errand, on_done: Callable[[ErrandResult], None]) -> Callable[[], None] | None: ...
+
+    def note_rejected(self) -> None: ...
 
 
 class RegisterDesk:
@@ -111,7 +115,7 @@ class RegisterDesk:
         return view_write(target, spec, word, None, self._snapshots.current(), now_ns())
 
     async def _set(self, peer: Peer, request: Mapping[str, object]) -> Tree:
-        target, spec, word = self._judged(request, partial(self._note, peer))
+        target, spec, word = self._judged(request, partial(self._note_refusal, peer))
         write = WriteRegister(target.unit, target.address, word)
         errand = WriteErrand(write, 0xFF if spec.data_type is DataType.UINT8 else 0xFFFF, spec.is_readable)
         ends_s = trio.current_time() + WRITE_LIMIT_S
@@ -121,12 +125,13 @@ class RegisterDesk:
     def _judged(self, request: Mapping[str, object], record: _Record) -> tuple[Target, RegisterSpec, int]:
         """What may be written: the map first, then the motion gate, then whether anything can be sent at all, then
         whether the module is who it should be."""
-        target, text = self._wanted(request)
-        (spec,) = target.specs
+        name, target = request.get("name"), None
         try:
-            word = 0 if spec is None else word_of_text(spec, text, is_raw=target.is_raw)
-        except WrongValue as wrong:
-            raise _invalid("value", str(wrong)) from None
+            target = self._target(name, Space.HOLDING.value)
+            spec, word = _wanted(target, request.get("value"))
+        except CommandRejected as refused:
+            record(target, str(name or "an unnamed register")[:MAX_NAME_LENGTH], None, refused.message)
+            raise
         refusal = self._refusal(WriteRegister(target.unit, target.address, word))
         if refusal is None:
             self._require_open()
@@ -134,7 +139,7 @@ class RegisterDesk:
         if spec is not None and refusal is None:
             return target, spec, word
         refusal = refusal or "it is in no map"
-        record(target, None if spec is None else word, ErrandResult(ErrandOutcome.REJECTED, refusal))
+        record(target, target.label, None if spec is None else word, refusal)
         raise _refused(target, refusal)
 
     async def _run(
@@ -172,21 +177,12 @@ class RegisterDesk:
         spaces = {member.value: member for member in Space}
         if not isinstance(space, str) or space not in spaces:
             raise _invalid("space", f"space is one of {', '.join(spaces)}")
-        if not isinstance(name, str) or not name or len(name) > 100:
+        if not isinstance(name, str) or not name or len(name) > MAX_NAME_LENGTH:
             raise _invalid("name", "a register is a name or a number such as 0x05:0x0033")
         try:
             return self._names.find(name, spaces[space])
         except UnknownName as unknown:
             raise CommandRejected("NOT_FOUND", str(unknown), {"field": "name"}) from None
-
-    def _wanted(self, request: Mapping[str, object]) -> tuple[Target, str]:
-        target = self._target(request.get("name"), Space.HOLDING.value)
-        text = request.get("value")
-        if target.count != 1:
-            raise _invalid("name", "one register is written at a time")
-        if isinstance(text, bool) or not isinstance(text, str | int | float) or not 1 <= len(str(text)) <= 100:
-            raise _invalid("value", "value is a number or a word")
-        return target, str(text)
 
     def _unfit(self, target: Target) -> str | None:
         """A module that has not proved who it is may be another one."""
@@ -203,17 +199,28 @@ class RegisterDesk:
         if refusal:
             raise CommandRejected("NOT_READY", refusal)
 
+    def _note_refusal(self, peer: Peer, target: Target | None, called: str, word: int | None, why: str) -> None:
+        """A write that was refused before anything was queued."""
+        self._errands.note_rejected()
+        self._record(peer, target, called, word, ErrandResult(ErrandOutcome.REJECTED, why))
+
     def _note(self, peer: Peer, target: Target, word: int | None, result: ErrandResult) -> None:
-        (spec,) = target.specs
-        name = target.label if spec is None else spec.name
+        self._record(peer, target, target.label, word, result)
+
+    def _record(self, peer: Peer, target: Target | None, called: str, word: int | None, result: ErrandResult) -> None:
+        spec = target.specs[0] if target is not None and target.count == 1 else None
+        name = called if spec is None else spec.name
+        place = name if target is None else f"{name} of {target.unit:#04x}"
         is_done = result.outcome is ErrandOutcome.VERIFIED
         details = {
-            "uid": peer.uid, "pid": peer.pid, "origin": "socket", "unit": target.unit, "address": target.address,
-            "register": name, "wanted": word, "before": result.before, "after": result.after,
-            "outcome": result.outcome.value, "was_sent": result.was_sent, "is_echoed": result.is_echoed,
-            "reason": result.reason,
+            "uid": peer.uid, "pid": peer.pid, "origin": "socket", "unit": target and target.unit,
+            "address": target and target.address, "register": name, "wanted": word, "before": result.before,
+            "after": result.after, "outcome": result.outcome.value, "was_sent": result.was_sent,
+            "is_echoed": result.is_echoed, "reason": result.reason,
         }  # fmt: skip
-        message = f"Register {name} of {target.unit:#04x} written: {result.outcome.value}"
+        message = f"Register {place} written: {result.outcome.value}"
+        if result.outcome is ErrandOutcome.REJECTED:
+            message = f"Write of {place} rejected: {result.reason}"
         severity = Severity.INFO if is_done else Severity.WARNING
         self._records.record(
             EventRow(
@@ -238,7 +245,20 @@ def _read_request(target: Target) -> ReadRequest:
             assert_never(target.space)
 
 
-def _record_nothing(_target: Target, _word: int | None, _result: ErrandResult) -> None:
+def _wanted(target: Target, value: object) -> tuple[RegisterSpec | None, int]:
+    """The register that the map knows there, if any, and the word that it is to hold."""
+    if target.count != 1:
+        raise _invalid("name", "one register is written at a time")
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not 1 <= len(str(value)) <= 100:
+        raise _invalid("value", "value is a number or a word")
+    (spec,) = target.specs
+    try:
+        return spec, 0 if spec is None else word_of_text(spec, str(value), is_raw=target.is_raw)
+    except WrongValue as wrong:
+        raise _invalid("value", str(wrong)) from None
+
+
+def _record_nothing(_target: Target | None, _called: str, _word: int | None, _why: str) -> None:
     """A dry run leaves no trace."""
 
 

@@ -18,6 +18,7 @@ from oht50d.core.probe_budget import module_claim
 from oht50d.core.register_names import RegisterNames
 from oht50d.core.wire_schedule import Rank
 from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister, WriteRegisters
+from oht50d.model.errands import ErrandOutcome
 from oht50d.model.errors import LinkError
 from oht50d.model.modules import ModuleTrust, Trust
 from oht50d.model.motion import Cause, CauseCode, StopKind
@@ -247,8 +248,36 @@ async def test_a_refused_write_is_recorded(autojump_clock: MockClock) -> None:
         await counter.refused(op="reg_set", name="travel.motor_1_enable", value="on")
         (row,) = counter.audited
         assert (row.details["outcome"], row.details["was_sent"], row.details["wanted"]) == ("rejected", False, 1)
+        assert row.message == f"Write of motor_1_enable of 0x04 rejected: {row.details['reason']}"
         await counter.refused(op="reg_dry_run", name="travel.motor_1_enable", value="on")
         assert len(counter.audited) == 1
+        assert counter.errands.counts[ErrandOutcome.REJECTED] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "place", "unit"),
+    [
+        ("dock.magnetic_declination", "181", "magnetic_declination of 0x05", DOCK),
+        ("dock.velocity_x", "1", "velocity_x of 0x05", DOCK),
+        ("0x05:0x0025:2", "1", "0x05:0x0025:2 of 0x05", DOCK),
+        ("0x05:0x0777", "1", "0x05:0x0777 of 0x05", DOCK),
+        ("0x44:0x0001", "1", "0x44:0x0001 of 0x44", 0x44),
+        ("dock.nosuch", "1", "dock.nosuch", None),
+        ("lift.height", "1", "lift.height", None),
+    ],
+)
+async def test_what_the_map_refuses_is_counted_and_recorded_once(
+    name: str, value: str, place: str, unit: int | None, autojump_clock: MockClock
+) -> None:
+    async with open_counter() as counter:
+        error = await counter.refused(op="reg_set", name=name, value=value)
+        await counter.refused(op="reg_dry_run", name=name, value=value)
+        (row,) = counter.audited
+        assert row.message == f"Write of {place} rejected: {row.details['reason']}"
+        assert row.details["reason"] in error["message"]
+        assert (row.details["outcome"], row.details["was_sent"], row.details["unit"]) == ("rejected", False, unit)
+        assert counter.errands.counts[ErrandOutcome.REJECTED] == 1
+        assert counter.writes() == []
 
 
 @pytest.mark.parametrize(
