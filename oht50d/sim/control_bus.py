@@ -45,7 +45,25 @@ class BusDesk:
         }
 
     def _fault(self, request: Request) -> Answer:
-        return self._begin(build(FaultOrder, request).script())
+        script = build(FaultOrder, request).script()
+        self._check_place(script)
+        return self._begin(script)
+
+    def _check_place(self, script: ScriptedFault) -> None:
+        """Raises ValueError for a fault on a module that never was there, or on a register that it does not have.
+
+        A module that was removed may come back. Another master may ask whomever it likes.
+        """
+        unit, line = script.module, self._robot.line
+        if unit is None or script.kind is FaultKind.SECOND_MASTER:
+            return
+        if unit not in line.counters.modules:
+            known = ", ".join(str(one) for one in sorted(line.counters.modules))
+            raise ValueError(f"module: there is none at address {unit}; there are {known}")
+        module = line.modules.get(unit)
+        names = set() if module is None else {*module.map.by_name, *module.map.by_role}
+        if names and script.register not in (None, *names):
+            raise ValueError(f"register: module {unit} has none of the name or role {script.register!r}")
 
     def _begin(self, script: ScriptedFault) -> Answer:
         now_ns = time.monotonic_ns()

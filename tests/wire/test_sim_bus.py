@@ -284,6 +284,8 @@ def test_wrong_operations_are_answered_and_harm_nothing(shared: SimulatedRobot) 
         {"op": "fault", "kind": "silense"},
         {"op": "fault", "kind": "silence", "modul": 3},
         {"op": "fault", "kind": "stuck_register", "module": 3},
+        {"op": "fault", "kind": "stuck_register", "module": 3, "register": "nosuch"},
+        {"op": "fault", "kind": "crc", "module": 99},
         {"op": "estop"},
         {"op": "reset_button"},
         {"op": "obstacle", "id": "x"},
