@@ -211,3 +211,26 @@ async def test_the_judge_sees_a_register_that_lies(robot: SimulatedRobot, tmp_pa
         assert bench.truth.wrong
         assert {line.split(":")[0] for line in bench.truth.wrong} == {"0x05 position_x"}
         await robot.ask({"op": "clear_faults"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "words"),
+    [
+        ("echo", {}, "the adapter hears what it sends"),
+        ("bias_noise", {"place": "reply"}, "check bias resistors and termination"),
+        ("crc", {}, "check A/B wiring, shield, and for two of one address"),
+    ],
+)
+async def test_the_problem_names_the_likely_cause(
+    kind: str, parameters: dict[str, Any], words: str, robot: SimulatedRobot, tmp_path: Path
+) -> None:
+    async with running(robot, tmp_path) as bench:
+        links = bench.schedule.links.values()
+        await robot.ask({"op": "fault", "kind": kind, **parameters})
+        try:
+            with trio.fail_after(LIMIT_S):
+                while not all(link.is_dead and words in link.problem for link in links):
+                    await bench.play(STEP_S)
+        finally:
+            await robot.ask({"op": "clear_faults"})
+        await bench.settle()
