@@ -115,7 +115,7 @@ def _follow(op: str, started: Tree, arguments: argparse.Namespace, ask: Ask, out
             ask({"op": "modules_scan", "action": "cancel"})
         with suppress(OSError):  # the terminal may be gone
             print("\noht50ctl: interrupted" + (", the scan is cancelled" if is_scan else ""), file=sys.stderr)
-        return ExitCode.FAILURE
+        return ExitCode.WARNINGS if is_scan else ExitCode.FAILURE
     found = tree_of(tree, "scan") if is_scan else {"found": tree.get("found")}
     text = found_text(trees_of(found, "found"), NOBODY if is_scan else nobody_text(tree))
     print(json.dumps(found, indent=2) if arguments.json else text, file=out)

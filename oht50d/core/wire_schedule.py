@@ -303,11 +303,9 @@ class WireSchedule:
         if request is None or not self.gate.check(request, decision.permit, now_ns):
             return None
         if not self.links[request.unit].is_identified:
-            # Whoever has just come back has not shown who he is, nor got his settings again.
-            return None
+            return None  # who has just come back has not shown who he is, nor got his settings again
         if isinstance(request, WriteRegisters) and not self._is_prepared(decision.permit):
-            # Enable waits until mode and direction are read back: the ramp of a stop depends on the mode.
-            return None
+            return None  # until mode and direction are read back: the ramp of a stop depends on the mode
         timeout_ns = self.polls.bounded_ns(request, self._times.other_ns, now_ns)
         slot = self._fence.passed(Slot(request, Purpose.MOTION, timeout_ns), now_ns)
         self._rounds.note_write()

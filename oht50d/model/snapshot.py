@@ -97,7 +97,8 @@ class WireStatus:
         """Why nobody on the bus can be asked anything, in words; empty if everybody can."""
         if self.is_listen_only:
             return f"{LISTENS_ONLY}; `oht50ctl bus trace` shows what is heard"
-        return "" if self.is_open else f"the bus is closed: {self.cause} {self.remedy}".strip()
+        told = ". ".join(part.rstrip(".") for part in (self.cause, self.remedy) if part)
+        return "" if self.is_open else f"the bus is closed: {told}"
 
 
 @frozen
