@@ -227,10 +227,8 @@ async def test_the_problem_names_the_likely_cause(
     async with running(robot, tmp_path) as bench:
         links = bench.schedule.links.values()
         await robot.ask({"op": "fault", "kind": kind, **parameters})
-        try:
-            with trio.fail_after(LIMIT_S):
-                while not all(link.is_dead and words in link.problem for link in links):
-                    await bench.play(STEP_S)
-        finally:
-            await robot.ask({"op": "clear_faults"})
+        with trio.fail_after(LIMIT_S):
+            while not all(link.is_dead and words in link.problem for link in links):
+                await bench.play(STEP_S)
+        await robot.ask({"op": "clear_faults"})
         await bench.settle()
