@@ -50,7 +50,6 @@ async def test_classes_give_way_in_the_stated_order_and_a_bus_that_is_too_slow_r
             print(f"8 ms: {seen}")
             for found in seen:
                 assert found == AT_REST[: len(found)], "in the stated order"
-            assert (await plan_of(operator))["refusal"] is None, "motion is not refused at 8 ms"
             await robot.ask({"op": "turnaround", "ms": 16})
 
             async def is_refused() -> str:
