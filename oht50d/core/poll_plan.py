@@ -281,9 +281,9 @@ class PollPlan:
         if entry is not None:
             entry.sent_ns = now_ns
 
-    def has_read_vital(self, since_ns: int, skipped: frozenset[int]) -> bool:
-        """True if every vital block has been asked for since then, or was within its period before that."""
-        return all(e.sent_ns + e.period_ns >= since_ns for e in self._vital if e.unit not in skipped)
+    def has_read_vital(self, since_ns: int, silent_units: frozenset[int]) -> bool:
+        """True if every vital block was read since then, or within its period before that; never of a silent unit."""
+        return all(e.unit not in silent_units and e.sent_ns + e.period_ns >= since_ns for e in self._vital)
 
     def drop_retries(self, unit: int) -> None:
         """The unit has failed again: its blocks do not go before others any more."""

@@ -98,8 +98,9 @@ class PollSlots:
 
     @property
     def is_at_moving_rate(self) -> bool:
-        """True once every vital block is as new as moving demands: at rest some are read less often."""
-        return self._plan.has_read_vital(self._moving_since_ns, self._skipped)
+        """True once every vital block is as new as moving demands: at rest some are read less often. False while one of
+        their modules cannot be asked, or has not answered the last time."""
+        return self._plan.has_read_vital(self._moving_since_ns, self._skipped | self._in_trouble)
 
     @property
     def has_vital(self) -> bool:

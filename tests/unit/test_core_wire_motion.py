@@ -99,6 +99,25 @@ def test_before_the_first_motion_frame_every_vital_block_is_as_new_as_while_movi
     assert bench.now_ns - wanted_ns <= 40 * MS, "nobody waits long for it"
 
 
+@pytest.mark.parametrize("is_back", [True, False])
+def test_motion_does_not_begin_before_a_vital_module_has_answered(is_back: bool) -> None:
+    bench = WireBench().settle()
+    while (slot := bench.next_slot()).request.unit != DOCK:
+        bench.finish(slot, bench.slaves.answer(slot.request))
+    bench.finish(slot, Failure.SILENT)
+    ends_ns, answers = bench.now_ns + 300 * MS, 0
+    while bench.now_ns < ends_ns:
+        bench.permit()
+        slot = bench.next_slot()
+        if slot.purpose is Purpose.MOTION:
+            assert answers, "the last word of the dock module was silence"
+            break
+        is_answered = is_back or slot.request.unit != DOCK
+        answers += slot.request.unit == DOCK and is_answered
+        bench.finish(slot, bench.slaves.answer(slot.request) if is_answered else Failure.SILENT)
+    assert (slot.purpose is Purpose.MOTION) is is_back
+
+
 def test_vital_polls_go_before_a_motion_frame_and_a_stop_before_both() -> None:
     bench = WireBench().settle()
     safety = next(block for block in plan_blocks(SHIPPED["safety"]) if block.poll is PollClass.SAFETY)
