@@ -9,6 +9,7 @@ import time
 from robot_fixture import SimulatedRobot, open_raw, read_within
 
 LIMIT_S = 2.0
+QUIET_S = 0.05
 
 
 def crc(octets: bytes) -> bytes:
@@ -40,6 +41,19 @@ class Master:
     def listen(self, seconds: float) -> bytes:
         """Everything that comes within a time."""
         return read_within(self.descriptor, 1 << 16, seconds)
+
+    def listen_for(self, octets: bytes, limit_s: float = LIMIT_S) -> bytes:
+        """Everything until `octets` have come, or until the time is over."""
+        heard, ends_s = b"", time.monotonic() + limit_s
+        while octets not in heard and time.monotonic() < ends_s:
+            heard += read_within(self.descriptor, 1 << 16, limit_s, is_whole=False)
+        return heard
+
+    def settle(self, limit_s: float = LIMIT_S) -> None:
+        """Until nothing has come for a while: what a busy simulator still owed is out."""
+        ends_s = time.monotonic() + limit_s
+        while self.listen(QUIET_S) and time.monotonic() < ends_s:
+            pass
 
     def arrivals(self, text: str, count: int, limit_s: float = LIMIT_S) -> list[tuple[float, bytes]]:
         """Send, then what came and when, in seconds after the sending, until `count` bytes are in."""

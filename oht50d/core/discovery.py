@@ -7,13 +7,13 @@ ones that are silent are asked by their own links, from the same allowance for s
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import Attribute, evolve, field, frozen
 
 from oht50d.core.address_probe import TWICE, AddressProbe
 from oht50d.core.module_link import ModuleLink
-from oht50d.core.probe_budget import DISCOVERY_CLAIM
+from oht50d.core.probe_budget import DISCOVERY_CLAIM, ProbeBudget
 from oht50d.core.wire_slots import Purpose, Slot
 from oht50d.model.bus import ExchangeResult, ReadRegisters
 from oht50d.model.modules import DiscoveryStatus, FoundModule, FoundState
@@ -47,23 +47,6 @@ class DiscoveryConfig:
             raise SettingClash("last", f"at least first, which is {self.first}", self.last)
 
 
-class ProbeAllowance(Protocol):
-    """What dead and absent addresses may take of the wire together, whoever asks them."""
-
-    @property
-    def opens_ns(self) -> int:
-        """When the next probe may start."""
-        ...
-
-    def may_probe(self, claimant: str, now_ns: int) -> bool:
-        """True if `claimant` may send one probe now."""
-        ...
-
-    def spend(self, claimant: str, sent_ns: int, ended_ns: int) -> None:
-        """The probe was made, answered or not."""
-        ...
-
-
 class Discovery:
     """A slot source of the lowest rank. Bounded: one probe at a time, one found module an address of the range."""
 
@@ -71,7 +54,7 @@ class Discovery:
         self,
         config: DiscoveryConfig,
         links: Mapping[int, ModuleLink],
-        allowance: ProbeAllowance,
+        budget: ProbeBudget,
         timeout_ns: Callable[[ReadRegisters], int],
         is_at_rest: Callable[[], bool],
     ) -> None:
@@ -79,7 +62,7 @@ class Discovery:
         are energised the wire has better things to do."""
         self._config = config
         self._links = links
-        self._allowance = allowance
+        self._budget = budget
         self._timeout_ns = timeout_ns
         self._is_at_rest = is_at_rest
         self._waiting: deque[int] = deque()
@@ -138,13 +121,13 @@ class Discovery:
         assert self._probe is not None
         request = self._probe.next_request()
         assert request is not None
-        if not self._allowance.may_probe(DISCOVERY_CLAIM, now_ns):
+        if not self._budget.may_probe(DISCOVERY_CLAIM, now_ns):
             return None
         return Slot(request, Purpose.SEARCH, self._timeout_ns(request))
 
     def complete(self, slot: Slot, result: ExchangeResult) -> None:
         """Take the outcome of a question."""
-        self._allowance.spend(DISCOVERY_CLAIM, result.sent_ns, result.ended_ns)
+        self._budget.spend(DISCOVERY_CLAIM, result.sent_ns, result.ended_ns)
         unit = slot.request.unit
         probe = self._probe
         if probe is None or probe.address != unit:
@@ -165,9 +148,9 @@ class Discovery:
         if not self._is_at_rest():
             return None
         if self._probe is not None:
-            return max(now_ns, self._allowance.opens_ns)
+            return max(now_ns, self._budget.opens_ns)
         if self._waiting:
-            return max(now_ns, self._allowance.opens_ns)
+            return max(now_ns, self._budget.opens_ns)
         return now_ns if self._is_wanted else self._due_ns
 
     # -- rounds

@@ -7,11 +7,12 @@ is the motion gate's to say, not this one's.
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from attrs import define, field, frozen
 
 from oht50d.core.frame_words import exception_words
+from oht50d.core.probe_budget import ProbeBudget
 from oht50d.core.wire_slots import Purpose, Slot
 from oht50d.model.bus import BusRequest, ExceptionReply, ExchangeResult, Failure, ReadRegisters, ReadReply
 from oht50d.model.errands import Errand, ErrandOutcome, ErrandResult, ReadErrand, WriteErrand
@@ -52,15 +53,6 @@ class _Job:
         self.damaged = self.silent = self.busy = 0
 
 
-class Budget(Protocol):
-    """What all that may not answer may take of the wire together (see `core/probe_budget.py`)."""
-
-    def may_probe(self, claimant: str, now_ns: int) -> bool: ...
-
-    @property
-    def opens_ns(self) -> int: ...
-
-
 @frozen
 class Patience:
     """How long a reply is waited for, and how often a read is tried at a module that stays silent.
@@ -76,7 +68,7 @@ class Patience:
 class Errands:
     """A `SlotSource`. Asking has no effect; what counts is `complete`."""
 
-    def __init__(self, patience: Callable[[BusRequest], Patience], budget: Budget) -> None:
+    def __init__(self, patience: Callable[[BusRequest], Patience], budget: ProbeBudget) -> None:
         """`patience(request)` depends on whether that unit answers at all; the schedule spends what a probe took."""
         self._patience = patience
         self._budget = budget

@@ -41,11 +41,20 @@ UNSTEADY = {"accel_x", "accel_y", "accel_z", "gyro_x", "gyro_y", "gyro_z", "batt
 
 
 @define
+class Place:
+    """Where the carriage was put: ordered at `began_ns`, there at `moved_ns` at the latest (None: not yet told)."""
+
+    x_mm: int
+    began_ns: int
+    moved_ns: int | None = None
+
+
+@define
 class Truth:
     """What each register holds, and where the carriage stood when."""
 
     words: dict[tuple[int, int], int]
-    places: list[tuple[int, int, int]] = field(factory=list)
+    places: list[Place] = field(factory=list)
     wrong: list[str] = field(factory=list)
     count: int = 0
 
@@ -65,11 +74,11 @@ class Truth:
 
     def possible(self, from_ns: int, to_ns: int) -> set[int]:
         """Where the carriage stood at some time between the two: from the order to move until it had moved on."""
-        moved_on = [moved for _, _, moved in self.places[1:]] + [to_ns]
+        left_ns = [to_ns if after.moved_ns is None else after.moved_ns for after in self.places[1:]] + [to_ns]
         return {
-            place
-            for (place, began, _), left in zip(self.places, moved_on, strict=True)
-            if began <= to_ns and left >= from_ns
+            place.x_mm
+            for place, left in zip(self.places, left_ns, strict=True)
+            if place.began_ns <= to_ns and left >= from_ns
         }
 
 
@@ -114,16 +123,17 @@ class Bench:
     async def move(self) -> None:
         """Put the carriage somewhere else; it is at either place while that is under way."""
         self.turn += 1
-        place = 1000 + 7 * (self.turn % 1000)
-        began_ns = now_ns()
-        await self.robot.ask({"op": "place", "x_mm": place})
-        self.truth.places.append((place, began_ns, now_ns()))
+        place = Place(1000 + 7 * (self.turn % 1000), now_ns())
+        self.truth.places.append(place)
+        await self.robot.ask({"op": "place", "x_mm": place.x_mm})
+        place.moved_ns = now_ns()
 
     async def play(self, seconds: float) -> None:
-        with trio.move_on_after(seconds):
-            while True:
-                await self.move()
-                await trio.sleep(STEP_S)
+        """A move is never cut short: it would be carried out, and nobody would know when."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            await self.move()
+            await trio.sleep(STEP_S)
 
     async def settle(self) -> None:
         """Until every module has been heard a while ago at most, and no late reply can come any more."""
