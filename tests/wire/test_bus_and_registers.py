@@ -36,7 +36,7 @@ def written(robot: SimulatedRobot, place: str) -> list[str]:
     return [octets for octets in requests if octets[2:4] in WRITES and octets[:2] + octets[4:8] == place]
 
 
-async def test_registers_are_read_written_and_refused(tmp_path: Path, product_speed: None) -> None:
+async def test_registers_are_read_written_and_refused(tmp_path: Path) -> None:
     directory = tmp_path / "daemon"
     with SimulatedRobot.start(tmp_path, "empty") as robot:
         async with Daemon.running(directory, robot):
@@ -80,7 +80,7 @@ def encode_hex(body: str) -> str:
     return (octets + crc16(octets).to_bytes(2, "little")).hex()
 
 
-async def test_what_goes_wrong_on_the_bus_is_seen(tmp_path: Path, product_speed: None) -> None:
+async def test_what_goes_wrong_on_the_bus_is_seen(tmp_path: Path) -> None:
     directory = tmp_path / "daemon"
     with SimulatedRobot.start(tmp_path, "empty") as robot:
         async with Daemon.running(directory, robot) as daemon:
@@ -117,7 +117,7 @@ async def test_what_goes_wrong_on_the_bus_is_seen(tmp_path: Path, product_speed:
             assert "oht50_bus_trace_frames_total" in text
 
 
-async def test_follow_and_watch_go_on_until_ctrl_c(tmp_path: Path, product_speed: None) -> None:
+async def test_follow_and_watch_go_on_until_ctrl_c(tmp_path: Path) -> None:
     directory = tmp_path / "daemon"
     with SimulatedRobot.start(tmp_path, "empty") as robot:
         async with Daemon.running(directory, robot):
@@ -161,7 +161,7 @@ class ForeignBus:
         os.close(self._slave)
 
 
-async def test_listen_only_sends_nothing_and_tells_everything(tmp_path: Path, product_speed: None) -> None:
+async def test_listen_only_sends_nothing_and_tells_everything(tmp_path: Path) -> None:
     directory = tmp_path / "daemon"
     bus = ForeignBus(tmp_path / "foreign")
     request = encode_request(ReadRegisters(5, 0x30, 4))

@@ -10,7 +10,7 @@ SECONDS = 6.0
 """The full minute is in tests/soak."""
 
 
-async def test_every_frame_agrees_with_tshark_and_with_the_wire(tmp_path: Path, product_speed: None) -> None:
+async def test_every_frame_agrees_with_tshark_and_with_the_wire(tmp_path: Path) -> None:
     directory = tmp_path / "daemon"
     with SimulatedRobot.start(tmp_path, "empty") as robot:
         async with Daemon.running(directory, robot) as daemon:

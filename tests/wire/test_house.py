@@ -240,7 +240,6 @@ def safe_stop(tmp_path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, cwd=ROOT)
 
 
-@pytest.mark.usefixtures("product_speed")
 async def test_safe_stop_turns_everything_off_after_a_kill_while_moving(
     tmp_path: Path, robot: SimulatedRobot, manager: ServiceManager
 ) -> None:

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-import pytest
 import trio
 from daemon_fixture import ROOT, Daemon, Operator, until
 from robot_fixture import SimulatedRobot
@@ -16,7 +15,6 @@ from robot_fixture import SimulatedRobot
 from oht50d.app.exit_codes import ExitCode
 
 DOCK, LIFTER = 0x05, 0x06
-pytestmark = pytest.mark.usefixtures("product_speed")
 
 
 async def ctl(directory: Path, *words: str, expected: int = ExitCode.OK) -> dict[str, Any]:
