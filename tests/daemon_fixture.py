@@ -268,8 +268,10 @@ class Operator:
                     await wait_moving(robot, limit_s=5)
                     await trio.sleep(SETTLE_S)
                     await wait_moving(robot, limit_s=0.1)
-                except (AssertionError, trio.TooSlowError) as lost:
-                    print(f"the jog was lost: {lost}; {await self.why()}")
+                except (AssertionError, trio.TooSlowError, ExceptionGroup) as lost:
+                    if isinstance(lost, ExceptionGroup) and lost.split((AssertionError, trio.TooSlowError))[1]:
+                        raise
+                    print(f"the jog was lost: {lost!r}; {await self.why()}")
                     continue
                 yield
                 return
