@@ -193,7 +193,16 @@ class Operator:
         return (await self.client.get("/api/v1/robot/status")).json()
 
     async def safety(self) -> dict[str, Any]:
-        return (await self.client.get("/api/v1/safety/status")).json()["data"]
+        """A daemon that is too busy to answer is asked again."""
+
+        async def told() -> dict[str, Any] | None:
+            answer = await self.client.get("/api/v1/safety/status")
+            if answer.status_code != 200:
+                print(f"safety status: {answer.status_code} {answer.text}")
+            return answer.json().get("data")
+
+        found: dict[str, Any] = await until(told, "the safety status is told", poll_s=0.2)
+        return found
 
     async def claim(self) -> dict[str, Any]:
         authority = (await self.status())["authority"]
@@ -220,7 +229,7 @@ class Operator:
             codes = {cause["code"] for cause in safety["inhibits"]}
             return not codes & {"no_evidence", "stopping", "module_missing", "lidar_absent", "bus_too_slow"}
 
-        await until(is_quiet, "nothing but the latch stands against motion", ROOM_S)
+        await until(is_quiet, "nothing but the latch stands against motion", ROOM_S, poll_s=0.1)
 
     async def arm(self) -> dict[str, Any]:
         return await self.post("/api/v1/robot/control", command="arm", **await self.claim())

@@ -64,10 +64,17 @@ class IdentitySlots:
         self._is_moving = is_moving
         waiting = [
             link
-            for link in self._unknown(now_ns)
-            if link.is_dead
-            and self._budget.may_probe(module_claim(link.module.address), now_ns, self._probe_ns(link))
-        ]  # fmt: skip
+            for link in self._dead(now_ns)
+            if self._budget.may_probe(module_claim(link.module.address), now_ns, self._probe_ns(link))
+        ]
+        return self._first(waiting, now_ns)
+
+    def overdue_probe(self, now_ns: int, *, is_moving: bool) -> Slot | None:
+        """A dead module that has waited so long that other polls wait for it."""
+        self._is_moving = is_moving
+        waiting = [
+            link for link in self._dead(now_ns) if self._budget.is_overdue(module_claim(link.module.address), now_ns)
+        ]
         return self._first(waiting, now_ns)
 
     def wakeup_ns(self, now_ns: int) -> int | None:
@@ -114,6 +121,9 @@ class IdentitySlots:
 
     def _unknown(self, now_ns: int) -> list[ModuleLink]:
         return [link for link in self._links.values() if not link.is_identified and not link.is_paused(now_ns)]
+
+    def _dead(self, now_ns: int) -> list[ModuleLink]:
+        return [link for link in self._unknown(now_ns) if link.is_dead]
 
     def _first(self, waiting: list[ModuleLink], now_ns: int) -> Slot | None:
         waiting.sort(key=lambda link: link.module.kind is not ModuleKind.SAFETY)

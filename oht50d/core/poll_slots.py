@@ -153,6 +153,10 @@ class PollSlots:
             return None if read is None else Slot(read, Purpose.FENCE, self._times.probe_wait_ns(read))
         return None if block is None else self._polled(block, now_ns)
 
+    def overdue_probe(self, now_ns: int) -> Slot | None:
+        """A dead module that has waited too long for a quiet moment."""
+        return self.identities.overdue_probe(now_ns, is_moving=self._is_moving) if self._skipped else None
+
     def probe(self, now_ns: int) -> Slot | None:
         """A module that is dead, when the budget allows it."""
         return self.identities.probe(now_ns, is_moving=self._is_moving) if self._skipped else None

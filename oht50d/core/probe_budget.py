@@ -19,7 +19,9 @@ LONGEST_NS = 25_000_000
 TOLERATED_NS = 10_000_000
 """A probe waits for a moment from which on it makes no fast poll later than this."""
 IMPATIENCE = 40
-"""The longer it waits the later it may make one: by a 40th of the time, so that it waits 600 ms at most."""
+"""The longer it waits the later it may make one: by a 40th of the time, until nothing is held against it."""
+OVERDUE_NS = IMPATIENCE * (LONGEST_NS - TOLERATED_NS)
+"""After 600 ms it waits no longer: on a full wire no moment is quiet, and polls that are not vital let it go first."""
 MAX_CREDIT_NS = 400_000_000
 """So much of such a wait brings the next probe forward."""
 
@@ -51,13 +53,16 @@ class ProbeBudget:
     def may_probe(self, claimant: str, now_ns: int, whole_ns: int = LONGEST_NS) -> bool:
         """True if `claimant` may send one probe of this length now; to be asked each time the wire is free while one is
         wanted."""
-        self._note_asked(claimant, now_ns)
-        if now_ns < self._opens_ns:
+        waited_ns = self._waited_ns(claimant, now_ns)
+        if waited_ns is None:
             return False
-        if self._wanted_ns is None:
-            self._wanted_ns = now_ns
-        needed_ns = whole_ns - TOLERATED_NS - (now_ns - self._wanted_ns) // IMPATIENCE
-        return self._is_first(claimant, now_ns) and self._quiet_until_ns() - now_ns >= needed_ns
+        needed_ns = whole_ns - TOLERATED_NS - waited_ns // IMPATIENCE
+        return waited_ns >= OVERDUE_NS or self._quiet_until_ns() - now_ns >= needed_ns
+
+    def is_overdue(self, claimant: str, now_ns: int) -> bool:
+        """True if the probe of `claimant` goes before polls that are not vital; to be asked like `may_probe`."""
+        waited_ns = self._waited_ns(claimant, now_ns)
+        return waited_ns is not None and waited_ns >= OVERDUE_NS
 
     def spend(self, claimant: str, sent_ns: int, ended_ns: int) -> None:
         """The probe was made, answered or not."""
@@ -75,6 +80,15 @@ class ProbeBudget:
         self._wanted_ns = None
         self._served_ns.clear()
         self._asked_ns.clear()
+
+    def _waited_ns(self, claimant: str, now_ns: int) -> int | None:
+        """How long the next probe has been waited for; None while the budget is closed or it is another one's turn."""
+        self._note_asked(claimant, now_ns)
+        if now_ns < self._opens_ns:
+            return None
+        if self._wanted_ns is None:
+            self._wanted_ns = now_ns
+        return now_ns - self._wanted_ns if self._is_first(claimant, now_ns) else None
 
     def _is_first(self, claimant: str, now_ns: int) -> bool:
         waiting = [name for name, asked_ns in self._asked_ns.items() if now_ns - asked_ns <= PLACE_KEPT_NS]

@@ -262,7 +262,7 @@ class WireSchedule:
 
     def _other_slot(self, now_ns: int) -> Slot | None:
         slot = self._set_up_slot(now_ns) or self._outside_slot(now_ns)
-        slot = slot or self.polls.due(now_ns) or self.polls.probe(now_ns)
+        slot = slot or self.polls.overdue_probe(now_ns) or self.polls.due(now_ns) or self.polls.probe(now_ns)
         if slot is not None:
             self._rounds.note_other()
         return slot

@@ -3,10 +3,16 @@
 The ordinary run has 30 s of bus time a case; `tests/soak` has five minutes.
 """
 
+from itertools import pairwise
+
 import pytest
-from bus_fakes import POWER, SAFETY
-from isolation_bench import PAIRS, S, p99, silenced
+import trio
+from bus_fakes import MS, POWER, SAFETY, Pieces, make_bench
+from isolation_bench import PAIRS, WARM_S, S, p99, silenced
 from trio.testing import MockClock
+
+from oht50d.clock import now_ns
+from oht50d.model.bus import BusRequest
 
 SECONDS = 30.0
 LOSS_MS = 150.0
@@ -40,3 +46,35 @@ async def test_while_moving_too_the_safety_module_is_never_lost_for_others(
         assert figures.safety_gap_ms() <= LOSS_MS
     if dead == {POWER}:
         assert p99(figures.jitter_ms()) <= 20.0, "the robot goes on, so its polls must"
+
+
+@pytest.mark.parametrize("turnaround_ms", [1, 8, 12, 16])
+async def test_on_a_full_wire_too_a_dead_module_is_asked_each_two_seconds(
+    autojump_clock: MockClock, turnaround_ms: int
+) -> None:
+    """Polls that are always late leave no quiet moment: a probe that has waited long goes before those not vital."""
+    bench, asked_ns = make_bench(), list[int]()
+    is_silent = False
+
+    def slowed(request: BusRequest, honest: Pieces) -> Pieces:
+        if is_silent and request.unit == POWER:
+            asked_ns.append(now_ns())
+            return []
+        return [(moment_ns + (turnaround_ms - 1) * MS, octets) for moment_ns, octets in honest]
+
+    bench.rules.append(slowed)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(bench.bus.run)
+        await bench.settle()
+        await trio.sleep(WARM_S)
+        is_silent = True
+        await trio.sleep(SECONDS)
+        gaps = [(later - before) / S for before, later in pairwise([*asked_ns, now_ns()])]
+        is_silent, back_ns = False, now_ns()
+        await bench.until(lambda: bench.schedule.links[POWER].is_identified)
+        back_s = (now_ns() - back_ns) / S
+        nursery.cancel_scope.cancel()
+    print(f"{turnaround_ms} ms: asked at most every {max(gaps):.2f} s, back after {back_s:.2f} s")
+    assert len(asked_ns) >= SECONDS / 2
+    assert max(gaps) <= 2.0
+    assert back_s <= 3.0

@@ -2,7 +2,7 @@
 
 from core_fixtures import MS, START_NS, S
 
-from oht50d.core.probe_budget import MAX_CLAIMANTS, MAX_CREDIT_NS, SHARE, ProbeBudget, module_claim
+from oht50d.core.probe_budget import MAX_CLAIMANTS, MAX_CREDIT_NS, OVERDUE_NS, SHARE, ProbeBudget, module_claim
 
 T = START_NS
 FAR = T + 1000 * S
@@ -53,6 +53,22 @@ def test_a_probe_waits_for_a_moment_in_which_it_makes_nobody_late_and_not_for_ev
     assert budget.may_probe("a", T, 20 * MS)
     quiet_ns = T + 600 * MS
     assert budget.may_probe("a", T + 600 * MS), "after 600 ms it goes all the same"
+
+
+def test_on_a_wire_that_is_never_quiet_a_probe_becomes_overdue_and_then_goes_in_turn() -> None:
+    budget = ProbeBudget(lambda: T - S)
+    for name in ("a", "b"):
+        assert not budget.may_probe(name, T)
+    assert not budget.is_overdue("a", T + OVERDUE_NS - 1)
+    assert budget.is_overdue("a", T + OVERDUE_NS)
+    assert budget.may_probe("a", T + OVERDUE_NS)
+    budget.spend("a", T + OVERDUE_NS, T + OVERDUE_NS + 25 * MS)
+    opens_ns = budget.opens_ns
+    assert not budget.is_overdue("b", opens_ns - 1), "the share is kept"
+    for name in ("a", "b"):
+        assert not budget.is_overdue(name, opens_ns), "the wait begins anew"
+    later_ns = opens_ns + OVERDUE_NS
+    assert [name for name in ("b", "a") if budget.is_overdue(name, later_ns)] == ["b"], "it is the other one's turn"
 
 
 def test_what_was_waited_for_a_quiet_moment_is_not_lost_and_a_long_pause_is_no_credit() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from daemon_fixture import Daemon, Operator, until
+from daemon_fixture import ROOM_S, Daemon, Operator, until
 from robot_fixture import SimulatedRobot
 
 AT_REST = ["imu", "dock", "auxiliary", "slow", "static", "battery"]
@@ -28,7 +28,7 @@ async def test_classes_give_way_in_the_stated_order_and_a_bus_that_is_too_slow_r
             async def has_room() -> bool:
                 return (await plan_of(operator))["refusal"] is None
 
-            await until(has_room, "motion is not refused at 1 ms")
+            await until(has_room, "motion is not refused at 1 ms", ROOM_S)
             await robot.ask({"op": "turnaround", "ms": 8})
 
             seen: list[list[str]] = []
