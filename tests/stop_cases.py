@@ -124,7 +124,7 @@ def _check_report(case: StopCase, stop: dict[str, Any]) -> None:
 
 async def _check_recorded(directory: Path, daemon: Daemon, robot: SimulatedRobot) -> None:
     """After SIGTERM the four times are in the records, which the next start shows."""
-    assert await daemon.terminate() == 0
+    assert await daemon.terminate() == 0, daemon.log.read_text()[-4000:]
     async with Daemon.running(directory, robot) as again, Operator.signed_in(again) as operator:
         events = (await operator.client.get("/api/v1/events", params={"limit": 50})).json()["data"]["events"]
         finished = [event for event in events if "standstill_ms" in event["details"]]

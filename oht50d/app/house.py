@@ -386,7 +386,8 @@ def _prepare_accounts(rooms: Rooms) -> None:
 
 def main(config: Config, *, simulator: EarlySimulator | None, reload: Callable[[], ReloadReport]) -> int:
     """Run the house under Trio with its signals; the exit code. `reload` serves a SIGHUP, in a thread."""
-    from oht50d.app.signals import run_with_signals
+    from oht50d.app.signals import noted_signals, run_with_signals
 
     house = House(config, simulator=simulator, reload=reload)
-    return trio.run(run_with_signals, house, instruments=[house.metrics.loop_lag])
+    with noted_signals() as early:
+        return trio.run(run_with_signals, house, early, instruments=[house.metrics.loop_lag])

@@ -1,12 +1,15 @@
-"""SIGTERM and SIGINT stop in order, SIGHUP reloads (no state)."""
+"""SIGTERM and SIGINT stop in order, SIGHUP reloads (owns the process's handlers of these three)."""
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import trio
 
 from oht50d.model.errors import Oht50Error
+
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stoppable(Protocol):
@@ -19,13 +22,33 @@ class Stoppable(Protocol):
     async def run(self) -> int: ...
 
 
-async def run_with_signals(house: Stoppable) -> int:
+@contextmanager
+def noted_signals() -> Iterator[Sequence[int]]:
+    """From now on to the end of the process none of the three ends it out of order; those that came are noted.
+
+    `run_with_signals` has its own receiver; this is for the time before it, after it, and while the interpreter ends,
+    which would give the signals their default effect back if they had any other than none.
+    """
+    noted: list[int] = []
+    for number in HANDLED:
+        signal.signal(number, lambda came, _frame: noted.append(came))
+    try:
+        yield noted
+    finally:
+        for number in HANDLED:
+            signal.signal(number, signal.SIG_IGN)
+
+
+async def run_with_signals(house: Stoppable, early: Sequence[int] = ()) -> int:
     """Run the house until it ends; a second SIGINT or SIGTERM changes nothing, the stop is under way.
 
-    Raises what the house raises when it cannot start, as it is and not inside a group.
+    `early` came before there was a receiver. Raises what the house raises when it cannot start, as it is and not inside
+    a group.
     """
     outcome: int | Oht50Error
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+    with trio.open_signal_receiver(*HANDLED) as received:
+        for number in set(early) - {signal.SIGHUP}:
+            house.request_stop(signal.Signals(number).name)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_obey, received, house, nursery)
             try:

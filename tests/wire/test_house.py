@@ -216,6 +216,21 @@ async def test_sigterm_while_the_port_is_absent_ends_in_order(
         assert time.monotonic() - began_s < 7
 
 
+async def test_signals_again_and_again_change_nothing_to_the_very_end(
+    tmp_path: Path, robot: SimulatedRobot, manager: ServiceManager
+) -> None:
+    """An impatient administrator, or a reload that comes while the interpreter ends: the exit code stays the stop's."""
+    async with started(tmp_path, robot, manager) as daemon:
+        await daemon.wait_ready()
+        daemon.process.send_signal(signal.SIGTERM)
+        with trio.fail_after(LIMIT_S):
+            while daemon.process.poll() is None:
+                for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                    daemon.process.send_signal(number)
+                await trio.sleep(0.002)
+        assert daemon.process.returncode == 0, daemon.log.read_text()
+
+
 async def reload_said(daemon: Daemon, count: int) -> list[str]:
     """What all reloads have logged so far, at least `count` lines."""
 
