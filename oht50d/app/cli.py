@@ -74,6 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_code_of(error)
     except BrokenPipeError:
         return ExitCode.IO
+    except KeyboardInterrupt:
+        if arguments.command != "run":
+            raise
+        return ExitCode.OK  # before a port was ever open; later the house has its own handlers
     finally:
         if simulator is not None:
             simulator.dismiss()

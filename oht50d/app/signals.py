@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT stop in order, SIGHUP reloads (owns the process's handlers of these three)."""
+"""SIGTERM, SIGINT and SIGQUIT stop in order, SIGHUP reloads (owns the process's signal handlers)."""
 
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -9,7 +9,9 @@ import trio
 
 from oht50d.model.errors import Oht50Error
 
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+MEANT_FOR_OTHERS = (signal.SIGUSR1, signal.SIGUSR2)
+"""Sent by mistake, by a rule for log files for instance: a robot is not left to itself for that."""
 
 
 class Stoppable(Protocol):
@@ -24,7 +26,7 @@ class Stoppable(Protocol):
 
 @contextmanager
 def noted_signals() -> Iterator[Sequence[int]]:
-    """From now on to the end of the process none of the three ends it out of order; those that came are noted.
+    """From now on to the end of the process none of these ends it out of order; those that came are noted.
 
     `run_with_signals` has its own receiver; this is for the time before it, after it, and while the interpreter ends,
     which would give the signals their default effect back if they had any other than none.
@@ -32,6 +34,8 @@ def noted_signals() -> Iterator[Sequence[int]]:
     noted: list[int] = []
     for number in HANDLED:
         signal.signal(number, lambda came, _frame: noted.append(came))
+    for number in MEANT_FOR_OTHERS:
+        signal.signal(number, signal.SIG_IGN)
     try:
         yield noted
     finally:
@@ -40,7 +44,7 @@ def noted_signals() -> Iterator[Sequence[int]]:
 
 
 async def run_with_signals(house: Stoppable, early: Sequence[int] = ()) -> int:
-    """Run the house until it ends; a second SIGINT or SIGTERM changes nothing, the stop is under way.
+    """Run the house until it ends; a second SIGINT, SIGQUIT or SIGTERM changes nothing.
 
     `early` came before there was a receiver. Raises what the house raises when it cannot start, as it is and not inside
     a group.

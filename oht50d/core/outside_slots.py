@@ -36,8 +36,10 @@ class OutsideSlots:
         self._sources.sort(key=lambda entry: entry[0])
 
     def next_slot(self, now_ns: int, *, is_stopping: bool) -> Slot | None:
-        """The first that may go out; `is_stopping`: the S0 of an opening lasts for as long as a module is missing, and
-        only the search for it goes on."""
+        """The first that may go out; `is_stopping`: a stop is young, and only the search for a missing module goes on.
+
+        A stop lasts for as long as standstill cannot be measured, so later on errands may find out why.
+        """
         for rank, source in self._sources:
             if rank is Rank.ERRAND and is_stopping:
                 continue

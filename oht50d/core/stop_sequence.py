@@ -44,6 +44,13 @@ class StopSequencer:
         """True while a stop whose limits count is young: a module that comes back now is not made to wait for it."""
         return self.is_judged and self._run is not None and now_ns - self._run.limits_from_ns < PRESSING_NS
 
+    def is_young(self, now_ns: int) -> bool:
+        """True while a stop, judged or not, has begun or was begun again lately: nothing from outside comes between."""
+        run = self._run
+        if run is None or run.is_done:
+            return False
+        return now_ns - max(run.started_ns, run.limits_from_ns) < PRESSING_NS
+
     @property
     def kind(self) -> StopKind | None:
         return None if self._run is None else self._run.kind
@@ -74,10 +81,8 @@ class StopSequencer:
             self._begin(kind, causes, now_ns, before=None)
         elif kind > run.kind:
             self._begin(kind, causes, now_ns, before=run)
-        elif not run.is_judged:
-            run.is_judged = True
-            run.limits_from_ns = now_ns
-            run.extra_causes.extend(causes)
+        else:
+            self._make_judged(run, causes, now_ns)
 
     def secure_opening(self, causes: tuple[Cause, ...], now_ns: int) -> None:
         """S0 on a port that was just opened, before any identification.
@@ -113,6 +118,17 @@ class StopSequencer:
         run.started_ns = now_ns
         run.step_entered_ns = run.evidence_from_ns = run.still_since_ns = run.standstill_ns = None
         run.is_done = False
+
+    def press_again(self, causes: tuple[Cause, ...], now_ns: int) -> None:
+        """A STOP that is held already was pressed again: its frames go out again, within limits in any case."""
+        run = self._run
+        if run is None:
+            return
+        if run.is_done:
+            self.repeat(now_ns)
+        else:
+            self.confirm_again(now_ns)
+        self._make_judged(run, causes, now_ns)
 
     def confirm_again(self, now_ns: int) -> None:
         """The frames of the stop under way that are out go out once more and are read back anew; its limits run on."""
@@ -195,6 +211,14 @@ class StopSequencer:
         return max(now_ns, min(times)) if times else None
 
     # -- inner workings
+
+    def _make_judged(self, run: StopRun, causes: tuple[Cause, ...], now_ns: int) -> None:
+        """From now on the time limits count; nothing for a stop whose limits count already."""
+        if run.is_judged:
+            return
+        run.is_judged = True
+        run.limits_from_ns = now_ns
+        run.extra_causes.extend(causes)
 
     def _begin(self, kind: StopKind, causes: tuple[Cause, ...], now_ns: int, *, before: "StopRun | None") -> StopRun:
         self._count += before is None

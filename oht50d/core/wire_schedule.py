@@ -325,10 +325,10 @@ class WireSchedule:
         return self._fence.passed(Slot(request, Purpose.SET_UP, timeout_ns), now_ns)
 
     def _outside_slot(self, now_ns: int) -> Slot | None:
-        """Errands, then searches; between two of them a poll that is due gets its turn; a stop has the wire alone."""
-        if self.sequencer.is_judged or (self._is_polls_turn and self.polls.is_due(now_ns)):
+        """Errands, then searches; between two of them a due poll gets its turn; a new stop has the wire alone."""
+        if self.sequencer.is_pressing(now_ns) or (self._is_polls_turn and self.polls.is_due(now_ns)):
             return None
-        return self._outside.next_slot(now_ns, is_stopping=self.sequencer.is_active)
+        return self._outside.next_slot(now_ns, is_stopping=self.sequencer.is_young(now_ns))
 
     # -- helpers
 

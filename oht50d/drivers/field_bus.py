@@ -111,14 +111,10 @@ class FieldBus:
         self._hurry()
         return has_changed
 
-    def repeat_stop(self) -> None:
-        """Send the frames of the last stop again, and have them read back again."""
+    def repeat_stop(self, causes: tuple[Cause, ...]) -> None:
+        """Send the frames of the last stop again, and have them read back again within its limits."""
         self._schedule.end_scan(FOR_A_STOP, now_ns())
-        sequencer = self._schedule.sequencer
-        if sequencer.is_active:
-            sequencer.confirm_again(now_ns())
-        else:
-            sequencer.repeat(now_ns())
+        self._schedule.sequencer.press_again(causes, now_ns())
         self._hurry()
 
     def wake(self) -> None:

@@ -50,7 +50,7 @@ class StopWire(Protocol):
 
     def trip_causes(self, kind: StopKind, causes: tuple[Cause, ...]) -> bool: ...
 
-    def repeat_stop(self) -> None: ...
+    def repeat_stop(self, causes: tuple[Cause, ...]) -> None: ...
 
     @property
     def stop_report(self) -> StopReport | None: ...
@@ -98,7 +98,7 @@ class CommandDesk:
         is_first = kernel.trip(cause)
         if not is_first or not self._wire.trip_causes(StopKind.S1, (cause,)):
             # Folded: the frames go out again under the stop that is told already.
-            self._wire.repeat_stop()
+            self._wire.repeat_stop((cause,))
         self._guardian.poke()
         persisted = await self._await_stop(cause, name, source) if is_first else await self._await_repeat()
         return self._stop_answer(kernel, persisted=persisted)

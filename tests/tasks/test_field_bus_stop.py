@@ -184,10 +184,29 @@ async def test_a_repeated_stop_sends_its_frames_again(autojump_clock: MockClock)
         bench.bus.trip_causes(StopKind.S1, causes())
         await bench.until(lambda: not bench.schedule.sequencer.is_active)
         again_ns = now_ns()
-        bench.bus.repeat_stop()
+        bench.bus.repeat_stop(causes())
         await bench.until(lambda: not bench.schedule.sequencer.is_active)
         writes = [f for f in bench.line.frames_since(again_ns) if not isinstance(f, ReadRegisters)]
         assert writes == [DRIVE_1_ZERO, DRIVE_2_ZERO, BRAKE_ON, DRIVE_1_OFF, DRIVE_2_OFF]
+
+
+@pytest.mark.parametrize("is_pending", [True, False], ids=["pending", "over"])
+async def test_a_stop_pressed_again_has_limits_whatever_stop_it_meets(
+    autojump_clock: MockClock, is_pending: bool
+) -> None:
+    """The S0 of an opening or of a scan's end has none of its own: a STOP that joins it must not wait for ever."""
+    bench = make_bench()
+    async with settled(bench):
+        bench.rules.append(lambda request, _: [] if request.unit == DOCK else None)
+        if is_pending:
+            bench.schedule.open(now_ns(), *causes(CauseCode.BUS_SCAN))
+            await trio.sleep(5)
+            assert bench.bus.stop_report.phase is StopPhase.STOPPING, "modules may be powered later than this computer"
+        bench.bus.repeat_stop(causes())
+        await bench.until(lambda: bench.bus.stop_report.phase is StopPhase.NOT_CONFIRMED, limit_s=2)
+        codes = {cause.code for cause in bench.bus.stop_report.causes}
+        assert CauseCode.STOP_LATE in codes
+        assert not is_pending or CauseCode.OPERATOR_STOP in codes
 
 
 # -- motion and its permit
@@ -425,7 +444,7 @@ async def test_stop_pressed_again_under_a_stop_sends_its_frames_again_and_waits_
         bench.bus.trip_causes(StopKind.S1, causes())
         await bench.until(lambda: bench.reports[-1].phase is StopPhase.STOPPING)
         pressed_ns = now_ns()
-        bench.bus.repeat_stop()
+        bench.bus.repeat_stop(causes())
         report = bench.bus.stop_report
         assert report is not None
         assert (report.phase, report.output_zero_ns is not None) == (StopPhase.SENDING, True)

@@ -12,10 +12,11 @@ from memory_samples import a_module, a_snapshot
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from oht50d.clock import now_ns
-from oht50d.core.errands import NOT_SERVED, Errands, Patience
+from oht50d.core.errands import Errands, Patience
 from oht50d.core.local_rights import Peer
 from oht50d.core.probe_budget import module_claim
 from oht50d.core.register_names import RegisterNames
+from oht50d.core.stop_sequence import PRESSING_NS
 from oht50d.core.wire_schedule import Rank
 from oht50d.model.bus import BusRequest, ReadRegisters, WriteRegister, WriteRegisters
 from oht50d.model.errands import ErrandOutcome
@@ -390,13 +391,16 @@ async def test_a_write_where_nothing_is_sent_is_refused_for_that(op: str, autoju
     assert len(counter.audited) == (op == "reg_set")
 
 
-async def test_a_stop_has_the_wire_alone_and_the_errand_waits(autojump_clock: MockClock) -> None:
+async def test_a_new_stop_has_the_wire_alone_and_the_errand_waits(autojump_clock: MockClock) -> None:
     async with open_counter() as counter:
         bench = counter.bench
         bench.rules.append(lambda request, _honest: [] if request.unit == TRAVEL else None)
         bench.bus.trip_causes(StopKind.S1, (Cause(CauseCode.OPERATOR_STOP, now_ns()),))
-        found = (await counter.ask(op="reg_get", names=["velocity.x", "dock.accel_x"]))["registers"]
-        assert [one["reason"] for one in found] == [NOT_SERVED] * 2
+        tripped_ns = now_ns()
+        (found,) = (await counter.ask(op="reg_get", names=["dock.accel_x"]))["registers"]
+        assert bench.schedule.sequencer.is_judged, "a dead drive keeps the stop up for ever"
+        assert found["outcome"] == "read", "and meanwhile a technician can look for the reason"
+        assert now_ns() - tripped_ns >= PRESSING_NS
         assert counter.errands.waiting == 0
 
 

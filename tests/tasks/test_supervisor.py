@@ -261,7 +261,7 @@ async def test_polling_survives_every_error_at_every_await(autojump_clock: MockC
             before, known = bench.line, len(defects)
             plant(bench, place, error)
             if place == "publish_stop":
-                bench.bus.repeat_stop()
+                bench.bus.repeat_stop(())
             await reopened_and_polling(bench)
             assert [request for _, request in bench.line.sent][:2] == S0, error
             assert before.is_closed or place == "close"

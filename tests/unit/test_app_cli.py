@@ -308,3 +308,15 @@ def test_run_ends_with_the_code_of_its_end(
 def test_safe_stop_gets_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(safe_stop, "main", lambda config: config.bus.serial.baud % 100)
     assert cli.main(["safe-stop", "--set", "bus.serial.baud=19200"]) == 19200 % 100
+
+
+def test_ctrl_c_before_anything_is_open_is_an_end_in_order_for_the_daemon_only(
+    place: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_with_configuration", interrupted)
+    assert cli.main(["run", *place]) == ExitCode.OK
+    with pytest.raises(KeyboardInterrupt):
+        cli.main(["safe-stop"])

@@ -222,10 +222,14 @@ async def test_signals_again_and_again_change_nothing_to_the_very_end(
     """An impatient administrator, or a reload that comes while the interpreter ends: the exit code stays the stop's."""
     async with started(tmp_path, robot, manager) as daemon:
         await daemon.wait_ready()
-        daemon.process.send_signal(signal.SIGTERM)
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            daemon.process.send_signal(number)
+        await trio.sleep(0.2)
+        assert daemon.process.poll() is None, "what was meant for another program ends nothing"
+        daemon.process.send_signal(signal.SIGQUIT)
         with trio.fail_after(LIMIT_S):
             while daemon.process.poll() is None:
-                for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
                     daemon.process.send_signal(number)
                 await trio.sleep(0.002)
         assert daemon.process.returncode == 0, daemon.log.read_text()
