@@ -13,7 +13,7 @@ def status_text(tree: Tree) -> str:
     wire, lidar = _tree(tree, "wire"), _tree(tree, "lidar")
     modules = _trees(tree, "modules")
     online = sum(bool(module.get("is_online")) for module in modules)
-    permit = "yes" if tree.get("may_move") else "no" + _because(_trees(tree, "stop_causes") + _trees(tree, "inhibits"))
+    permit = "yes" if tree.get("may_move") else "no" + _because(_trees(tree, "stop_causes"), _trees(tree, "inhibits"))
     battery = ", ".join(_reading(reading) for reading in _trees(tree, "battery")) or UNKNOWN
     lines = [
         (
@@ -114,11 +114,15 @@ TEXTS: Mapping[str, Callable[[Tree], str]] = {
 }
 
 
-def _because(causes: Sequence[Tree]) -> str:
+def _because(*lists: Sequence[Tree]) -> str:
+    """Each code once: its details as the first list that names it has them, its age the oldest of all."""
     names = []
-    for cause in causes:
-        detail = f" ({cause.get('detail')})" if cause.get("detail") else ""
-        names.append(f"{cause.get('code')}{detail} {aged(cause.get('since_s'))}")
+    for code in dict.fromkeys(str(cause.get("code")) for causes in lists for cause in causes):
+        same = [[cause for cause in causes if str(cause.get("code")) == code] for causes in lists]
+        told_first = next(filter(None, same))
+        details = "; ".join(dict.fromkeys(str(cause["detail"]) for cause in told_first if cause.get("detail")))
+        ages = [age for causes in same for cause in causes if isinstance(age := cause.get("since_s"), int | float)]
+        names.append(f"{code}{f' ({details})' if details else ''} {aged(max(ages, default=None))}")
     return f": {', '.join(names)}" if names else ""
 
 

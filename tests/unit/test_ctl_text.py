@@ -27,6 +27,26 @@ def test_a_status_of_a_latched_robot() -> None:
     assert "first frame 4 ms, output zero unknown" in lines[10]
 
 
+def test_a_cause_that_stops_and_inhibits_is_told_once_with_its_oldest_age() -> None:
+    causes = {
+        "stop_causes": [{"code": "position_lost", "detail": "no reply", "since_s": 2.0}],
+        "inhibits": [
+            {"code": "bus_scan", "detail": "", "since_s": 2.5},
+            {"code": "position_lost", "detail": "not read", "since_s": 6.1},
+            {"code": "boot", "detail": "", "since_s": None},
+        ],
+    }
+    lines = ctl_text.status_text({**view_status(a_snapshot(), NOW_NS), **causes}).splitlines()
+    assert lines[2] == "may move   no: position_lost (no reply) 6.1 s ago, bus_scan 2.5 s ago, boot never"
+
+
+def test_two_drives_in_error_are_both_told_behind_one_code() -> None:
+    drives = [{"code": "drive_error", "detail": f"drive {n}: error code 3", "since_s": n} for n in (1, 2)]
+    tree = {**view_status(a_snapshot(), NOW_NS), "stop_causes": drives, "inhibits": drives}
+    line = ctl_text.status_text(tree).splitlines()[2]
+    assert line == "may move   no: drive_error (drive 1: error code 3; drive 2: error code 3) 2.0 s ago"
+
+
 def test_hints_come_last() -> None:
     text = ctl_text.status_text({**view_status(a_snapshot(), NOW_NS), "hints": ["this computer is too slow"]})
     assert text.splitlines()[-1] == "hint       this computer is too slow"
