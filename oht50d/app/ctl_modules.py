@@ -69,6 +69,8 @@ def modules_request(arguments: argparse.Namespace) -> dict[str, object]:
         case "scan" if _is_plain(arguments):
             return {"op": "modules_search"}
         case "scan":
+            if arguments.all and not (arguments.first is None and arguments.last is None):
+                raise ValueError("--all is every address; it does not go together with --first or --last")
             first, last = (1, 247) if arguments.all else (arguments.first or 1, arguments.last or 247)
             if last < first:
                 raise ValueError(f"--last {last} is below --first {first}")

@@ -70,6 +70,14 @@ def test_a_cancellation_stands_alone(capsys: pytest.CaptureFixture[str]) -> None
     assert "--cancel stands alone" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [("--first", "1"), ("--last", "10"), ("--first", "1", "--last", "10")])
+def test_every_address_and_a_range_contradict_each_other(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ctl.main(["--socket", "/nowhere", "modules", "scan", "--all", *words]) == ExitCode.USAGE
+    assert "--all is every address" in capsys.readouterr().err
+
+
 def test_a_cancellation_says_whether_there_was_a_scan() -> None:
     assert "is cancelled" in run(Daemon({"was_running": True}), "modules", "scan", "--cancel")[1]
     assert run(Daemon({"was_running": False}), "modules", "scan", "--cancel") == (0, "No scan is under way.\n")
