@@ -43,9 +43,10 @@ def _shares(admission: Admission, words: str) -> Iterator[str]:
 
 def _gaps(admission: Admission) -> Iterator[str]:
     for gap in admission.gaps:
+        left = f"a reply is waited for {gap.wait_ns / 1e6:.1f} ms" if gap.wait_ns > 0 else "no time is left for a reply"
         yield (
             f"{gap.block.kind.value} {gap.block.first:#06x}: read every {gap.gap_ns / 1e6:.1f} ms at worst,"
-            f" {gap.allowed_ns / 1e6:.1f} ms allowed; a reply is waited for {gap.wait_ns / 1e6:.1f} ms"
+            f" {gap.allowed_ns / 1e6:.1f} ms allowed; {left}"
         )
 
 

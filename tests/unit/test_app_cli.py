@@ -144,6 +144,17 @@ def test_check_refuses_a_bus_that_is_too_slow_for_safe_motion_with_its_sum(
     assert "The configuration is refused" in output
 
 
+def test_check_never_tells_of_a_wait_that_is_less_than_nothing(
+    place: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", *place, "--set", "bus.serial.baud=9600"]) == ExitCode.CONFIGURATION
+    output = capsys.readouterr().out
+    assert "79.1 ms allowed; no time is left for a reply" in output
+    assert "waited for" not in output
+    assert cli.main(["check", *place]) == ExitCode.OK
+    assert "ms allowed; a reply is waited for " in capsys.readouterr().out
+
+
 def test_check_makes_nothing(tmp_path: Path, place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "x.log"
     assert cli.main(["check", *place, "--set", f"log.file={log}"]) == ExitCode.OK
