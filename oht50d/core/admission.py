@@ -14,7 +14,8 @@ SAFETY.md (150 ms). Blocks of one period, the one read longest ago first, withou
 because a vital block that waits lets each other one pass once at most, and `rounds.py` lets so many writes and one
 other exchange in before a due one (compare Jeffay, Stanat and Martel, On Non-Preemptive Scheduling of Periodic and
 Sporadic Tasks, RTSS 1991, for the blocking by the longest other exchange). What is left of 150 ms after the gap must
-hold the time-out, the fence's probe and the block once more.
+hold the time-out, the fence's probe and the block once more. Two more conditions on motion are in `_starved` and
+`_late_writes`: what is left to the other reads on a full wire, and the drives' own time-outs.
 """
 
 from collections.abc import Mapping
