@@ -108,9 +108,10 @@ def _modules(modules: Sequence[Tree]) -> str:
 
 
 def _state(module: Tree) -> str:
-    if module.get("is_dead"):
+    """An address that no map binds and that never answered is most likely nobody's: no module is dead there."""
+    has_answered = bool(module.get("replies") or _tree(module, "exceptions"))
+    if module.get("is_dead") and (has_answered or module.get("module")):
         return "DEAD"
-    has_answered = module.get("replies") or _tree(module, "exceptions")
     return "answers" if has_answered else "never answered"
 
 

@@ -316,12 +316,29 @@ def test_statistics_as_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert "100 frames (2 KiB) kept, 7 older ones fell out" in out
     rows = [line.split() for line in out.splitlines() if line.startswith("0x")]
     assert rows[0] == ["0x05", "dock", "40", "30", "1", "2", "3", "4", "5", "2:", "6", "answers"]
-    assert rows[1][-1] == "DEAD"
+    assert rows[1][-2:] == ["never", "answered"]
     assert rows[2][-2:] == ["never", "answered"]
     assert rows[3] == ["0x05", "1.2", "ms", "unknown", "29", "1"]
     assert "<=2 ms" in out
     assert "<=1 ms" not in out
     assert ">2 ms" in out
+
+
+@pytest.mark.parametrize(
+    ("module", "replies", "exceptions", "state"),
+    [
+        (None, 0, {}, "never answered"), (None, 3, {}, "DEAD"), (None, 0, {"2": 1}, "DEAD"), ("dock", 0, {}, "DEAD"),
+        ("dock", 3, {}, "DEAD"),
+    ],
+)  # fmt: skip
+def test_only_who_is_bound_or_has_answered_can_be_dead(
+    module: str | None, replies: int, exceptions: dict[str, int], state: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    row = {"unit": 7, "module": module, "replies": replies, "exceptions": exceptions, "is_dead": True}
+    assert run(lambda *_: {"ok": True, "data": STATS | {"modules": [row]}}, monkeypatch, "bus", "stats") == 0
+    told = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("0x07"))
+    assert told.endswith(f"  {state}")
 
 
 def test_statistics_of_a_bus_without_a_module(
