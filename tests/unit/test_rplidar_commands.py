@@ -1,10 +1,15 @@
 """Requests: the worked frames of the fact sheet (RPLIDAR.md, section 1), and the device's tolerant reader."""
 
+from collections.abc import Callable
+from functools import reduce
+from operator import xor
+
 import pytest
 
 from oht50d.codec.rplidar import commands
-from oht50d.codec.rplidar.commands import Request, RequestParser
-from oht50d.model.errors import LocalProtocolError
+from oht50d.codec.rplidar.commands import Request, RequestParser, decode_baud_confirm, decode_express_scan, decode_motor
+from oht50d.codec.rplidar.conf import MODE_ANSWER, MODE_COUNT
+from oht50d.model.errors import LocalProtocolError, RemoteProtocolError
 
 WORKED_FRAMES = [
     (commands.encode_stop(), "A5 25", Request(0x25)),
@@ -16,6 +21,15 @@ WORKED_FRAMES = [
     (commands.encode_get_samplerate(), "A5 59", Request(0x59)),
     (commands.encode_express_scan(), "A5 82 05 00 00 00 00 00 22", Request(0x82, bytes(5))),
     (commands.encode_express_scan(3), "A5 82 05 03 00 00 00 00 21", Request(0x82, bytes((3, 0, 0, 0, 0)))),
+    (commands.encode_hq_scan(), "A5 83 21" + " 00" * 33 + " 07", Request(0x83, bytes(33))),
+    (commands.encode_motor_speed(600), "A5 A8 02 58 02 55", Request(0xA8, b"\x58\x02")),
+    (
+        commands.encode_baud_confirm(256_000),
+        "A5 90 08 5F 5F 00 E8 03 00 00 00 D6",
+        Request(0x90, bytes.fromhex("5F5F00E803000000")),
+    ),
+    (MODE_COUNT.encode_query(), "A5 84 04 70 00 00 00 55", Request(0x84, b"\x70\0\0\0")),
+    (MODE_ANSWER.encode_query(1), "A5 84 06 75 00 00 00 01 00 53", Request(0x84, b"\x75\0\0\0\x01\0")),
     (commands.encode_motor_pwm(660), "A5 F0 02 94 02 C1", Request(0xF0, b"\x94\x02")),
     (commands.encode_motor_pwm(0), "A5 F0 02 00 00 57", Request(0xF0, bytes(2))),
     (commands.encode_acc_board_flag(), "A5 FF 04 00 00 00 00 5E", Request(0xFF, bytes(4))),
@@ -26,12 +40,6 @@ WORKED_FRAMES = [
 def test_frames_equal_the_fact_sheet_and_are_read_back(frame: bytes, worked: str, request_read: Request) -> None:
     assert frame == bytes.fromhex(worked)
     assert RequestParser().receive_data(frame) == [request_read]
-
-
-@pytest.mark.parametrize("worked", ["A5 84 04 70 00 00 00 55", "A5 84 06 75 00 00 00 01 00 53", "A5 A8 02 58 02 55"])
-def test_frames_that_only_other_hosts_send_are_read(worked: str) -> None:
-    frame = bytes.fromhex(worked)
-    assert RequestParser().receive_data(frame) == [Request(frame[1], frame[3:-1])]
 
 
 @pytest.mark.parametrize("pwm", [-1, 1024])
@@ -68,3 +76,42 @@ def test_requests_may_come_octet_by_octet() -> None:
     stream = commands.encode_stop() + commands.encode_motor_pwm(660) + commands.encode_scan()
     found = [request for octet in stream for request in parser.receive_data(bytes((octet,)))]
     assert found == [Request(0x25), Request(0xF0, b"\x94\x02"), Request(0x20)]
+
+
+@pytest.mark.parametrize("octets", [b"", b"\xa5", bytes(range(256)), b"\x81" * 84, b"\x00" * 257 + b"\x07" * 3])
+def test_the_checksum_is_the_xor_of_all_octets(octets: bytes) -> None:
+    assert commands.checksum(octets) == commands.checksum(bytearray(octets)) == reduce(xor, octets, 0)
+
+
+@pytest.mark.parametrize("rpm", [-1, 65536])
+def test_a_speed_beyond_the_range_is_refused(rpm: int) -> None:
+    with pytest.raises(LocalProtocolError):
+        commands.encode_motor_speed(rpm)
+
+
+@pytest.mark.parametrize("baud", [0, 1 << 32])
+def test_a_baud_rate_beyond_the_range_is_refused(baud: int) -> None:
+    with pytest.raises(LocalProtocolError):
+        commands.encode_baud_confirm(baud)
+
+
+def test_the_device_reads_what_the_host_sends() -> None:
+    stream = commands.encode_express_scan(3) + commands.encode_motor_speed(600) + commands.encode_baud_confirm(460_800)
+    express, speed, baud = RequestParser().receive_data(stream)
+    assert decode_express_scan(express.payload) == 3
+    assert decode_motor(speed.payload) == 600
+    assert decode_baud_confirm(baud.payload) == 460_800
+
+
+@pytest.mark.parametrize(
+    ("decode", "payload"),
+    [
+        (decode_express_scan, b""),
+        (decode_motor, b"\x01"),
+        (decode_baud_confirm, bytes.fromhex("5F5F00E8030000")),
+        (decode_baud_confirm, bytes(8)),
+    ],
+)
+def test_payloads_that_cannot_be_are_the_remote_sides_error(decode: Callable[[bytes], int], payload: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode(payload)

@@ -28,20 +28,42 @@ class AnswerKind(enum.IntEnum):
     INFO = 0x04
     HEALTH = 0x06
     SAMPLE_RATE = 0x15
+    CONF = 0x20
+    SET_CONF = 0x21
     STANDARD = 0x81
     EXPRESS = 0x82
+    HQ = 0x83
+    ULTRA = 0x84
+    DENSE = 0x85
+    ULTRA_DENSE = 0x86
     ACC_BOARD = 0xFF
 
 
+# Single answers may be longer; of a configuration answer this is the echoed type, of a setting the old form.
 PACKET_SIZES = {
     AnswerKind.INFO: 20,
     AnswerKind.HEALTH: 3,
     AnswerKind.SAMPLE_RATE: 4,
+    AnswerKind.CONF: 4,
+    AnswerKind.SET_CONF: 4,
     AnswerKind.STANDARD: 5,
     AnswerKind.EXPRESS: 84,
+    AnswerKind.HQ: 781,
+    AnswerKind.ULTRA: 132,
+    AnswerKind.DENSE: 84,
+    AnswerKind.ULTRA_DENSE: 170,
     AnswerKind.ACC_BOARD: 4,
 }
-REPEATED_KINDS = frozenset((AnswerKind.STANDARD, AnswerKind.EXPRESS))
+REPEATED_KINDS = frozenset(
+    (
+        AnswerKind.STANDARD,
+        AnswerKind.EXPRESS,
+        AnswerKind.HQ,
+        AnswerKind.ULTRA,
+        AnswerKind.DENSE,
+        AnswerKind.ULTRA_DENSE,
+    )
+)
 
 
 @frozen
@@ -70,6 +92,11 @@ def encode_descriptor(descriptor: Descriptor) -> bytes:
     """Seven octets."""
     word = (descriptor.size & _LENGTH_MASK) | (_REPEATED if descriptor.is_repeated else 0)
     return _DESCRIPTOR.pack(DESCRIPTOR_START, word, descriptor.kind)
+
+
+def encode_single_answer(kind: AnswerKind, octets: bytes) -> bytes:
+    """A single answer with its descriptor, whose length is that of `octets`."""
+    return encode_descriptor(Descriptor(kind, len(octets), is_repeated=False)) + octets
 
 
 def decode_descriptor(octets: bytes) -> Descriptor:

@@ -4,16 +4,19 @@ Source of every code, payload and checksum: RPLIDAR.md, section 1 (Requests).
 """
 
 import enum
-from functools import reduce
-from operator import xor
+from struct import Struct
 
 from attrs import frozen
 
-from oht50d.model.errors import LocalProtocolError
+from oht50d.model.errors import LocalProtocolError, RemoteProtocolError
 
 START = 0xA5
 PAYLOAD_BIT = 0x80
 PWM_MAX = 1023
+RPM_MAX = 0xFFFF
+_BAUD = Struct("<HIH")
+_BAUD_MARK = 0x5F5F
+_FOLDS = (2048, 1024, 512, 256, 128, 64, 32, 16, 8)
 
 
 class Command(enum.IntEnum):
@@ -50,13 +53,22 @@ _PLAIN = frozenset(int(command) for command in Command if not command & PAYLOAD_
 
 
 def checksum(octets: bytes | bytearray) -> int:
-    """XOR of all octets."""
-    return reduce(xor, octets, 0)
+    """XOR of all octets, at most 512."""
+    # Halves of one number folded onto each other: half the time of a loop over the octets of a capsule.
+    folded = int.from_bytes(octets, "little")
+    for bits in _FOLDS:
+        folded ^= folded >> bits
+    return folded & 0xFF
 
 
-def _encode(command: Command, payload: bytes = b"") -> bytes:
-    if not command & PAYLOAD_BIT:
-        return bytes((START, command))
+def _encode(command: Command) -> bytes:
+    return bytes((START, command))
+
+
+def encode_payload_request(command: Command, payload: bytes) -> bytes:
+    """A request with bit 7: length, payload and checksum. Raises LocalProtocolError for a size it does not have."""
+    if len(payload) not in _PAYLOAD_SIZES[command]:
+        raise LocalProtocolError(f"{command.name} has no payload of {len(payload)} octets")
     frame = bytes((START, command, len(payload))) + payload
     return frame + bytes((checksum(frame),))
 
@@ -82,10 +94,18 @@ def encode_force_scan() -> bytes:
 
 
 def encode_express_scan(mode: int = 0) -> bytes:
-    """Start an express scan; mode 0 answers 0x82 on every device. Raises LocalProtocolError beyond 0..255."""
+    """Start an express scan in the mode of that id; mode 0 answers 0x82 where there are no modes to ask for.
+
+    Raises LocalProtocolError beyond 0..255.
+    """
     if not 0 <= mode <= 0xFF:
         raise LocalProtocolError(f"express mode {mode} is not in 0..255")
-    return _encode(Command.EXPRESS_SCAN, bytes((mode, 0, 0, 0, 0)))
+    return encode_payload_request(Command.EXPRESS_SCAN, bytes((mode, 0, 0, 0, 0)))
+
+
+def encode_hq_scan() -> bytes:
+    """Start an HQ scan (answer 0x83; defined from firmware 1.24, the vendor's SDK never sends it)."""
+    return encode_payload_request(Command.HQ_SCAN, bytes(33))
 
 
 def encode_get_info() -> bytes:
@@ -107,12 +127,26 @@ def encode_motor_pwm(pwm: int) -> bytes:
     """Motor duty 0..1023 of accessory-board devices, 0 stops. Raises LocalProtocolError beyond that."""
     if not 0 <= pwm <= PWM_MAX:
         raise LocalProtocolError(f"motor PWM {pwm} is not in 0..{PWM_MAX}")
-    return _encode(Command.SET_MOTOR_PWM, pwm.to_bytes(2, "little"))
+    return encode_payload_request(Command.SET_MOTOR_PWM, pwm.to_bytes(2, "little"))
+
+
+def encode_motor_speed(rpm: int) -> bytes:
+    """Turns a minute of devices that control their motor, 0 stops. Raises LocalProtocolError beyond 0..65535."""
+    if not 0 <= rpm <= RPM_MAX:
+        raise LocalProtocolError(f"motor speed {rpm} rpm is not in 0..{RPM_MAX}")
+    return encode_payload_request(Command.SET_MOTOR_SPEED, rpm.to_bytes(2, "little"))
+
+
+def encode_baud_confirm(baud: int) -> bytes:
+    """Keep the baud rate that the device has just measured (RPLIDAR.md, section 5). Raises LocalProtocolError."""
+    if not 0 < baud < 1 << 32:
+        raise LocalProtocolError(f"baud {baud} does not fit 32 bits")
+    return encode_payload_request(Command.NEW_BAUDRATE_CONFIRM, _BAUD.pack(_BAUD_MARK, baud, 0))
 
 
 def encode_acc_board_flag() -> bytes:
     """Ask whether an accessory board drives the motor by PWM (answer 0xFF)."""
-    return _encode(Command.GET_ACC_BOARD_FLAG, bytes(4))
+    return encode_payload_request(Command.GET_ACC_BOARD_FLAG, bytes(4))
 
 
 @frozen
@@ -121,6 +155,29 @@ class Request:
 
     command: int
     payload: bytes = b""
+
+
+def decode_express_scan(payload: bytes) -> int:
+    """The id of the wanted mode; raises RemoteProtocolError if there is none."""
+    return _first_number(payload, 1)
+
+
+def decode_motor(payload: bytes) -> int:
+    """The duty of SET_MOTOR_PWM or the turns a minute of SET_MOTOR_SPEED; raises RemoteProtocolError if cut short."""
+    return _first_number(payload, 2)
+
+
+def decode_baud_confirm(payload: bytes) -> int:
+    """The baud rate to keep; raises RemoteProtocolError if it is cut short or does not bear the mark."""
+    if len(payload) < _BAUD.size or (fields := _BAUD.unpack_from(payload))[0] != _BAUD_MARK:
+        raise RemoteProtocolError(f"no confirmation of a baud rate: {payload.hex(' ')}")
+    return int(fields[1])
+
+
+def _first_number(payload: bytes, size: int) -> int:
+    if len(payload) < size:
+        raise RemoteProtocolError(f"a payload of {len(payload)} octets, at least {size} expected")
+    return int.from_bytes(payload[:size], "little")
 
 
 class RequestParser:

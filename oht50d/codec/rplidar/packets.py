@@ -1,0 +1,116 @@
+"""Packets of one size out of a byte stream: skipping, checking, resynchronising (`PacketFraming` owns its octets).
+
+Source of the vendor's framing: RPLIDAR.md, section 3 ("Byte-level framing state" and "0x83 HQ", Framing).
+"""
+
+import enum
+import re
+from collections.abc import Callable
+
+_PATIENCE = 3
+_WINDOW = 3
+
+
+class Gap(enum.Enum):
+    """What stands between packets that are not neighbours."""
+
+    NOISE = "noise"
+    CHECKSUM = "checksum"
+
+
+class PacketFraming:
+    """Cuts a stream as the vendor's reference does, octet for octet, with one deviation.
+
+    The deviation: the reference never looks again at what it has thrown away, so a still scene whose packets contain
+    the start octets, or end with the first of them, can keep it misaligned for ever. Here, once three packets' worth
+    of octets have passed without a sound packet (the vendor's own vectors recover by themselves sooner), and then
+    for each further packet's worth, the newest octets (less than three packets) are searched for a sound packet at
+    any place; framing goes on from the first one. So at most two good packets are lost after garbage.
+
+    `noise` matches what is skipped at the front: never anything at a front that may begin a packet, and never more
+    than two octets at a time that belong together. `start` finds the places where a packet may begin. Held between
+    calls: less than one packet, and less than three that were thrown away.
+    """
+
+    def __init__(
+        self, size: int, noise: re.Pattern[bytes], start: re.Pattern[bytes], is_sound: Callable[[bytes], bool]
+    ) -> None:
+        self._size = size
+        self._noise = noise
+        self._start = start
+        self._is_sound = is_sound
+        self._buffer = bytearray()
+        self._recent = bytearray()
+        self._search_in = _PATIENCE * size
+        self._again = 0
+        self.noise_bytes = 0
+        self.checksum_errors = 0
+
+    def reset(self) -> None:
+        """Forget everything but the counts."""
+        self._buffer.clear()
+        self._again = 0
+        self._forget_lost()
+
+    def receive_data(self, octets: bytes) -> list[bytes | Gap]:
+        """Sound packets and the gaps between them, in order. Never raises; the cut of the stream changes nothing."""
+        self._buffer += octets
+        found: list[bytes | Gap] = []
+        while True:
+            skipped = self._noise_size()
+            if skipped:
+                found.append(Gap.NOISE)
+                self.noise_bytes += max(0, skipped - self._again)
+                self._lose(self._take(skipped))
+            elif len(self._buffer) < self._size:
+                return found
+            elif self._is_sound(packet := self._take(self._size)):
+                found.append(packet)
+                self._forget_lost()
+            else:
+                found.append(Gap.CHECKSUM)
+                self.checksum_errors += 1
+                self._lose(packet)
+
+    def _noise_size(self) -> int:
+        """Octets to skip at the front, no further than the next search, or the result would depend on the cut.
+
+        A match keeps the buffer from being resized, so none may outlive this function.
+        """
+        near = self._noise.match(self._buffer, 0, self._search_in)
+        if near is not None and near.end():
+            return near.end()
+        pair = self._noise.match(self._buffer, 0, 2)
+        return 0 if pair is None else pair.end()
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        if self._again:
+            self._again = max(0, self._again - count)
+        return taken
+
+    def _lose(self, octets: bytes) -> None:
+        self._recent += octets
+        del self._recent[: 1 - _WINDOW * self._size]
+        self._search_in -= len(octets)
+        if self._search_in <= 0:
+            self._search()
+
+    def _search(self) -> None:
+        """Put the newest octets back from the first sound packet among them; they are not counted twice."""
+        self._search_in = self._size
+        recent = bytes(self._recent)
+        for match in self._start.finditer(recent):
+            begin = match.start()
+            if begin + self._size > len(recent):
+                return
+            if self._is_sound(recent[begin : begin + self._size]):
+                self._again = len(recent) - begin
+                self._buffer[:0] = recent[begin:]
+                self._forget_lost()
+                return
+
+    def _forget_lost(self) -> None:
+        self._recent.clear()
+        self._search_in = _PATIENCE * self._size
