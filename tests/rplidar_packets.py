@@ -10,7 +10,6 @@ from oht50d.codec.rplidar.express import ExpressDecoder, encode_capsule
 from oht50d.codec.rplidar.hq import HqDecoder, HqNode, encode_hq_packet
 from oht50d.codec.rplidar.parser import Decoder
 from oht50d.codec.rplidar.samples import Samples
-from oht50d.codec.rplidar.standard import StandardDecoder, encode_node
 from oht50d.codec.rplidar.ultra import UltraDecoder, encode_ultra_capsule, predict_cabins
 from oht50d.codec.rplidar.ultra_dense import UltraDenseDecoder, encode_ultra_dense_capsule
 
@@ -62,6 +61,11 @@ class Stream:
     def size(self) -> int:
         return PACKET_SIZES[self.kind]
 
+    @property
+    def lag(self) -> int:
+        """Packets that are told one later than they come."""
+        return 0 if self.kind is AnswerKind.HQ else 1
+
     def numbers(self, events: Sequence[object]) -> list[int]:
         """Which packets were told, by their first distances, as far as no capsule of a run was left out."""
         return [
@@ -72,9 +76,6 @@ class Stream:
         ]
 
 
-NODES = Stream(
-    AnswerKind.STANDARD, StandardDecoder, lambda number: encode_node(0, number_mm(number) * 4, 10, is_start=False), 1
-)
 STREAMS = [
     Stream(AnswerKind.EXPRESS, ExpressDecoder, _express, 32),
     Stream(AnswerKind.HQ, HqDecoder, _hq, 96),
@@ -82,3 +83,10 @@ STREAMS = [
     Stream(AnswerKind.DENSE, lambda: DenseDecoder(SAMPLE_US), _dense, 40),
     Stream(AnswerKind.ULTRA_DENSE, lambda: UltraDenseDecoder(SAMPLE_US), _ultra_dense, 64),
 ]
+
+
+def held_octets(thing: object) -> int:
+    """Octets in the byte arrays of an object and of the decoder or framing that it owns."""
+    owned = [getattr(thing, name) for name in ("_decoder", "_framing") if getattr(thing, name, None) is not None]
+    held = sum(len(held) for held in vars(thing).values() if isinstance(held, bytearray))
+    return held + sum(held_octets(part) for part in owned)
