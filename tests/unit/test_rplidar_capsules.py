@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from oht50d.codec.rplidar.capsules import jump_limit_q8
+from oht50d.codec.rplidar.capsules import TURN_Q16, StartDebounce, Sweep, jump_limit_q8, start_flags
 from oht50d.codec.rplidar.dense import DenseDecoder, encode_dense_capsule
 from oht50d.codec.rplidar.express import ExpressDecoder, encode_capsule
 from oht50d.codec.rplidar.hq import HqNode, encode_hq_packet
@@ -152,6 +154,38 @@ def test_corrections_of_an_ultra_capsule_equal_the_fact_sheet() -> None:
     assert len(_CORRECTIONS_Q16) == 98361 // 200 + 2
     assert (_CORRECTIONS_Q16[0], _CORRECTIONS_Q16[-1]) == (524256, 491483)
     assert _CORRECTIONS_Q16[491] < 0
+
+
+def swept(sweep: Sweep, samples: int) -> list[tuple[int, int]]:
+    """The vendor's A before each increment, with its INC."""
+    rows = zip(sweep.begins_q16, sweep.steps_q16, strict=True)
+    return [(begin + number * step, step) for begin, step in rows for number in range(samples)]
+
+
+# Starts of any 15 bits; turns up to more than a whole one, none, and below zero as illegal starts give them.
+sweeps = st.lists(
+    st.tuples(
+        st.one_of(st.integers(0, 32767), st.sampled_from((0, 22999, 23000, 23039, 23040))),
+        st.one_of(st.integers(-1000, 900_000), st.sampled_from((0, 1024, 51200))),
+    ),
+    max_size=6,
+).map(lambda rows: Sweep([start * 1024 for start, _ in rows], [step for _, step in rows]))
+
+
+@given(sweep=sweeps, samples=st.sampled_from((32, 96)))
+def test_start_flags_are_those_of_the_vendors_formula(sweep: Sweep, samples: int) -> None:
+    told = start_flags(sweep, samples).tolist()
+    assert told == [1 if (a + inc) % TURN_Q16 < inc else 2 for a, inc in swept(sweep, samples)]
+
+
+@given(parts=st.lists(sweeps, max_size=4), samples=st.sampled_from((40, 64)))
+def test_debounced_flags_are_those_of_the_vendors_formula(parts: list[Sweep], samples: int) -> None:
+    debounce, last, wanted = StartDebounce(), False, []
+    told = [flag for part in parts for flag in debounce.flags(part, samples).tolist()]
+    for a, inc in (row for part in parts for row in swept(part, samples)):
+        last = (a + inc) % TURN_Q16 < 2 * inc and not last
+        wanted.append(1 if last else 2)
+    assert told == wanted
 
 
 def nodes(sample: Samples) -> list[tuple[int, ...]]:

@@ -8,17 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from oht50d.codec.rplidar.capsules import (
-    QUALITY,
     CapsuleDecoder,
     StartDebounce,
-    beams_q16,
     encode_start,
     jump_limit_q8,
+    near_sweep,
+    qualities,
     require_all,
     seal,
     starts_q6,
     to_q14,
-    turned_q8,
 )
 from oht50d.codec.rplidar.samples import Samples
 
@@ -26,7 +25,7 @@ CAPSULE_SIZE = 84
 SAMPLES_PER_CAPSULE = 40
 _DISTANCE_MAX_MM = (1 << 16) - 1
 _LIMIT_FULL = 1_440_000
-_STEPS = np.arange(SAMPLES_PER_CAPSULE, dtype=np.int64)
+_NUMBERS = np.arange(SAMPLES_PER_CAPSULE, dtype=np.int64)
 _CAPSULE = np.dtype([("sync", "u1", 2), ("start", "<u2"), ("distances", "<u2", SAMPLES_PER_CAPSULE)])
 
 
@@ -58,16 +57,12 @@ class DenseDecoder(CapsuleDecoder):
 
     def _measure(self, run: bytes) -> Samples:
         fields = np.frombuffer(run, _CAPSULE)
-        start_q6 = starts_q6(fields)
-        turn_q8 = turned_q8(start_q6)
-        is_near = turn_q8 <= self._limit_q8
-        step_q16 = turn_q8[is_near] * 256 // SAMPLES_PER_CAPSULE
-        beam_q16 = beams_q16(start_q6[:-1][is_near], step_q16, _STEPS)
-        dist_q2 = fields["distances"][:-1][is_near].astype(np.int64) * 4
+        sweep, is_near = near_sweep(starts_q6(fields), self._limit_q8, SAMPLES_PER_CAPSULE)
+        dist_q2 = fields["distances"][:-1][is_near].ravel().astype(np.int64) * 4
         return Samples(
-            angle_q14=to_q14(beam_q16).ravel(),
-            dist_q2=dist_q2.ravel(),
-            quality=(QUALITY * (dist_q2 != 0)).ravel(),
-            flag=self._debounce.flags(beam_q16, step_q16).ravel(),
+            angle_q14=to_q14(sweep.beams_q16(_NUMBERS)),
+            dist_q2=dist_q2,
+            quality=qualities(dist_q2),
+            flag=self._debounce.flags(sweep, SAMPLES_PER_CAPSULE),
             lag=self.lag,
         )

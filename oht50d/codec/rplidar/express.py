@@ -9,16 +9,16 @@ from struct import Struct
 import numpy as np
 
 from oht50d.codec.rplidar.capsules import (
-    QUALITY,
     CapsuleDecoder,
-    beams_q16,
+    Sweep,
     encode_start,
+    qualities,
     require_all,
     seal,
     start_flags,
     starts_q6,
     to_q14,
-    turned_q8,
+    turns_q8,
 )
 from oht50d.codec.rplidar.samples import Samples
 
@@ -26,7 +26,7 @@ CAPSULE_SIZE = 84
 SAMPLES_PER_CAPSULE = 32
 _DISTANCE_MAX_MM = (1 << 14) - 1
 _OFFSET_MAX_Q3 = (1 << 6) - 1
-_STEPS = np.arange(SAMPLES_PER_CAPSULE, dtype=np.int64)
+_NUMBERS = np.arange(SAMPLES_PER_CAPSULE, dtype=np.int64)
 _CABIN = Struct("<HHB")
 _CAPSULE = np.dtype(
     [
@@ -35,7 +35,10 @@ _CAPSULE = np.dtype(
         ("cabins", [("words", "<u2", 2), ("offsets", "u1")], SAMPLES_PER_CAPSULE // 2),
     ]
 )
-_NIBBLES = np.array([0, 4], np.uint8)
+# An offset is in eighths of a degree: its low four bits by the octet that holds those of two samples, and its high two.
+_LOW_OFFSETS_Q16 = np.array([(octet & 15, octet >> 4) for octet in range(256)], np.int64) * 8192
+_HIGH_OFFSET, _HIGH_OFFSET_Q16 = np.array(3), np.array(16 * 8192)
+_DISTANCE = np.array(0xFFFC)
 
 
 def encode_capsule(
@@ -62,18 +65,18 @@ class ExpressDecoder(CapsuleDecoder):
 
     def _measure(self, run: bytes) -> Samples:
         fields = np.frombuffer(run, _CAPSULE)
-        start_q6 = starts_q6(fields)
-        step_q16 = turned_q8(start_q6) * 8
-        beam_q16 = beams_q16(start_q6[:-1], step_q16, _STEPS)
+        starts = starts_q6(fields)
+        sweep = Sweep([start * 1024 for start in starts[:-1]], [turn * 8 for turn in turns_q8(starts)])
         cabins = fields["cabins"][:-1]
-        words = cabins["words"].reshape(beam_q16.shape).astype(np.int64)
-        low = (cabins["offsets"][:, :, None] >> _NIBBLES & 15).reshape(beam_q16.shape)
-        offset_q3 = low | (words & 3) << 4
-        dist_q2 = words & 0xFFFC
+        words = cabins["words"].reshape(-1, SAMPLES_PER_CAPSULE).astype(np.int64)
+        beam_q16 = sweep.beams_q16(_NUMBERS)
+        beam_q16 -= (words & _HIGH_OFFSET) * _HIGH_OFFSET_Q16
+        beam_q16 -= _LOW_OFFSETS_Q16.take(cabins["offsets"], axis=0).reshape(words.shape)
+        dist_q2 = (words & _DISTANCE).ravel()
         return Samples(
-            angle_q14=to_q14(beam_q16 - offset_q3 * 8192).ravel(),
-            dist_q2=dist_q2.ravel(),
-            quality=(QUALITY * (dist_q2 != 0)).ravel(),
-            flag=start_flags(beam_q16, step_q16).ravel(),
+            angle_q14=to_q14(beam_q16),
+            dist_q2=dist_q2,
+            quality=qualities(dist_q2),
+            flag=start_flags(sweep, SAMPLES_PER_CAPSULE),
             lag=self.lag,
         )

@@ -53,7 +53,7 @@ class HqDecoder:
     lag = 0
 
     def __init__(self) -> None:
-        self._framing = PacketFraming(PACKET_SIZE, re.compile(rb"[^\xa5]*"), re.compile(_START), _is_sound)
+        self._framing = PacketFraming(PACKET_SIZE, re.compile(rb"[^\xa5]*"), re.compile(_START), _are_sound)
 
     @property
     def noise_bytes(self) -> int:
@@ -89,8 +89,11 @@ def _crc(body: bytes) -> int:
     return zlib.crc32(body + _PADDING)
 
 
-def _is_sound(packet: bytes) -> bool:
-    return _crc(packet[:-_CRC_SIZE]) == int.from_bytes(packet[-_CRC_SIZE:], "little")
+def _are_sound(packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    told = packets.view(_PACKET)["crc"].ravel()
+    counted = [_crc(packet[:-_CRC_SIZE].tobytes()) for packet in packets]
+    sound: NDArray[np.bool_] = (packets[:, 0] == _START[0]) & (told == counted)
+    return sound
 
 
 def _decode(packets: list[bytes]) -> Samples:

@@ -7,8 +7,15 @@ import enum
 import re
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
+
 _PATIENCE = 3
 _WINDOW = 3
+# Looked at in one go; behind a damaged packet they are looked at again, so it must not be all of a long buffer.
+_RUN_MAX = 64
+
+Octets = NDArray[np.uint8]
 
 
 class Gap(enum.Enum):
@@ -28,17 +35,22 @@ class PacketFraming:
     any place; framing goes on from the first one. So at most two good packets are lost after garbage.
 
     `noise` matches what is skipped at the front: never anything at a front that may begin a packet, and never more
-    than two octets at a time that belong together. `start` finds the places where a packet may begin. Held between
-    calls: less than one packet, and less than three that were thrown away.
+    than two octets at a time that belong together. `start` finds the places where a packet may begin. `are_sound`
+    judges packets of shape (n, size), their start octets too. Held between calls: less than one packet, and less than
+    three that were thrown away.
     """
 
     def __init__(
-        self, size: int, noise: re.Pattern[bytes], start: re.Pattern[bytes], is_sound: Callable[[bytes], bool]
+        self,
+        size: int,
+        noise: re.Pattern[bytes],
+        start: re.Pattern[bytes],
+        are_sound: Callable[[Octets], NDArray[np.bool_]],
     ) -> None:
         self._size = size
         self._noise = noise
         self._start = start
-        self._is_sound = is_sound
+        self._are_sound = are_sound
         self._buffer = bytearray()
         self._recent = bytearray()
         self._search_in = _PATIENCE * size
@@ -53,7 +65,10 @@ class PacketFraming:
         self._forget_lost()
 
     def receive_data(self, octets: bytes) -> list[bytes | Gap]:
-        """Sound packets and the gaps between them, in order. Never raises; the cut of the stream changes nothing."""
+        """Runs of sound packets in a row and the gaps between them, in order; the cut of the stream changes nothing.
+
+        Never raises.
+        """
         self._buffer += octets
         found: list[bytes | Gap] = []
         while True:
@@ -64,13 +79,20 @@ class PacketFraming:
                 self._lose(self._take(skipped))
             elif len(self._buffer) < self._size:
                 return found
-            elif self._is_sound(packet := self._take(self._size)):
-                found.append(packet)
+            elif count := self._sound_count():
+                found.append(self._take(count * self._size))
                 self._forget_lost()
             else:
                 found.append(Gap.CHECKSUM)
                 self.checksum_errors += 1
-                self._lose(packet)
+                self._lose(self._take(self._size))
+
+    def _sound_count(self) -> int:
+        """How many packets at the front are sound."""
+        count = min(len(self._buffer) // self._size, _RUN_MAX)
+        front = np.frombuffer(bytes(self._buffer[: count * self._size]), np.uint8)
+        first_bad = self._are_sound(front.reshape(count, self._size)).tobytes().find(b"\0")
+        return count if first_bad < 0 else first_bad
 
     def _noise_size(self) -> int:
         """Octets to skip at the front, no further than the next search, or the result would depend on the cut.
@@ -105,7 +127,7 @@ class PacketFraming:
             begin = match.start()
             if begin + self._size > len(recent):
                 return
-            if self._is_sound(recent[begin : begin + self._size]):
+            if self._are_sound(np.frombuffer(recent, np.uint8, self._size, begin).reshape(1, -1))[0]:
                 self._again = len(recent) - begin
                 self._buffer[:0] = recent[begin:]
                 self._forget_lost()

@@ -10,17 +10,17 @@ import numpy as np
 from attrs import frozen
 
 from oht50d.codec.rplidar.capsules import (
-    QUALITY,
     CapsuleDecoder,
     Integers,
-    beams_q16,
+    Sweep,
     encode_start,
+    qualities,
     require_all,
     seal,
     start_flags,
     starts_q6,
     to_q14,
-    turned_q8,
+    turns_q8,
 )
 from oht50d.codec.rplidar.samples import Samples
 from oht50d.model.errors import LocalProtocolError
@@ -33,7 +33,7 @@ _NO_RETURN = -512
 _NO_RETURNS = (_NO_RETURN, 511)
 # From which major on, at which level, a value in millimetres begins; the coarsest first.
 _BIT_SCALE = ((3328, 4, 16384), (1792, 3, 4096), (1280, 2, 2048), (512, 1, 512), (0, 0, 0))
-_STEPS = np.arange(SAMPLES_PER_CAPSULE, dtype=np.int64)
+_NUMBERS = np.arange(SAMPLES_PER_CAPSULE, dtype=np.int64)
 _CABINS = Struct(f"<{CABINS_PER_CAPSULE}I")
 _CAPSULE = np.dtype([("sync", "u1", 2), ("start", "<u2"), ("cabins", "<u4", CABINS_PER_CAPSULE)])
 _NEAR_Q2 = 200
@@ -135,17 +135,16 @@ class UltraDecoder(CapsuleDecoder):
 
     def _measure(self, run: bytes) -> Samples:
         fields = np.frombuffer(run, _CAPSULE)
-        start_q6 = starts_q6(fields)
-        step_q16 = turned_q8(start_q6) * 8 // 3
-        beam_q16 = beams_q16(start_q6[:-1], step_q16, _STEPS)
-        signed_q2 = _distances_q2(fields["cabins"].ravel().astype(np.int64)).reshape(beam_q16.shape)
+        starts = starts_q6(fields)
+        sweep = Sweep([start * 1024 for start in starts[:-1]], [turn * 8 // 3 for turn in turns_q8(starts)])
+        signed_q2 = _distances_q2(fields["cabins"].ravel().astype(np.int64)).ravel()
         nearness = np.where(signed_q2 >= _NEAR_Q2, _BASELINE // np.maximum(signed_q2, _NEAR_Q2), -1)
         dist_q2 = np.maximum(signed_q2, 0) if self._drops_negative else signed_q2 & 0xFFFF_FFFF
         return Samples(
-            angle_q14=to_q14(beam_q16 - _CORRECTIONS_Q16[nearness]).ravel(),
-            dist_q2=dist_q2.ravel(),
-            quality=(QUALITY * (dist_q2 != 0)).ravel(),
-            flag=start_flags(beam_q16, step_q16).ravel(),
+            angle_q14=to_q14(sweep.beams_q16(_NUMBERS).ravel() - _CORRECTIONS_Q16[nearness]),
+            dist_q2=dist_q2,
+            quality=qualities(dist_q2),
+            flag=start_flags(sweep, SAMPLES_PER_CAPSULE),
             lag=self.lag,
         )
 

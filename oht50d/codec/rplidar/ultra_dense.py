@@ -13,14 +13,13 @@ from oht50d.codec.rplidar.capsules import (
     CapsuleDecoder,
     Integers,
     StartDebounce,
-    beams_q16,
     encode_start,
     jump_limit_q8,
+    near_sweep,
     require_all,
     seal,
     starts_q6,
     to_q14,
-    turned_q8,
 )
 from oht50d.codec.rplidar.samples import Samples
 from oht50d.model.errors import LocalProtocolError
@@ -30,7 +29,7 @@ SAMPLES_PER_CAPSULE = 64
 DISTANCE_MAX_MM = 5 * 0x1FFF + 24567
 _LIMIT_FULL = 1_152_000
 _SMOOTH_Q2 = 8
-_STEPS = np.arange(SAMPLES_PER_CAPSULE, dtype=np.int64)
+_NUMBERS = np.arange(SAMPLES_PER_CAPSULE, dtype=np.int64)
 _HEAD = Struct("<IH")
 _CABIN = Struct("<HHB")
 _CAPSULE = np.dtype(
@@ -106,21 +105,17 @@ class UltraDenseDecoder(CapsuleDecoder):
 
     def _measure(self, run: bytes) -> Samples:
         fields = np.frombuffer(run, _CAPSULE)
-        start_q6 = starts_q6(fields)
-        turn_q8 = turned_q8(start_q6)
-        is_near = turn_q8 <= self._limit_q8
-        step_q16 = turn_q8[is_near] * 256 // SAMPLES_PER_CAPSULE
-        beam_q16 = beams_q16(start_q6[:-1][is_near], step_q16, _STEPS)
+        sweep, is_near = near_sweep(starts_q6(fields), self._limit_q8, SAMPLES_PER_CAPSULE)
         cabins = fields["cabins"][:-1][is_near]
         high = (cabins["highs"][:, :, None] >> _NIBBLES & 15).ravel().astype(np.int64)
         word = cabins["words"].ravel() | high << 16
         scale = word & 3
         dist_q2 = (word & _MAGNITUDE_MASK[scale]) * _FACTOR[scale] + _BASE_Q2[scale]
         return Samples(
-            angle_q14=to_q14(beam_q16).ravel(),
+            angle_q14=to_q14(sweep.beams_q16(_NUMBERS)),
             dist_q2=self._smooth(dist_q2, scale),
             quality=word >> (12 + scale) << scale,
-            flag=self._debounce.flags(beam_q16, step_q16).ravel(),
+            flag=self._debounce.flags(sweep, SAMPLES_PER_CAPSULE),
             lag=self.lag,
         )
 
