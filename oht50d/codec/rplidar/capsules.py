@@ -237,7 +237,7 @@ class CapsuleDecoder(ABC):
 def _are_sound(capsules: Octets) -> NDArray[np.bool_]:
     """Whether both sync nibbles are there, and the low nibbles are the checksum of the rest; shape (n, size) to (n)."""
     heads: NDArray[np.uint16] = capsules[:, :2].view("<u2")[:, 0]
-    sound: NDArray[np.bool_] = _SEAL_WORDS[np.bitwise_xor.reduce(capsules[:, 2:], axis=1)] == heads
+    sound: NDArray[np.bool_] = _SEAL_WORDS.take(np.bitwise_xor.reduce(capsules[:, 2:], axis=1)) == heads
     return sound
 
 

@@ -71,14 +71,13 @@ class PacketFraming:
         """
         self._buffer += octets
         found: list[bytes | Gap] = []
-        while True:
-            skipped = self._noise_size()
-            if skipped:
+        while self._buffer:
+            if skipped := self._noise_size():
                 found.append(Gap.NOISE)
                 self.noise_bytes += max(0, skipped - self._again)
                 self._lose(self._take(skipped))
             elif len(self._buffer) < self._size:
-                return found
+                break
             elif count := self._sound_count():
                 found.append(self._take(count * self._size))
                 self._forget_lost()
@@ -86,6 +85,7 @@ class PacketFraming:
                 found.append(Gap.CHECKSUM)
                 self.checksum_errors += 1
                 self._lose(self._take(self._size))
+        return found
 
     def _sound_count(self) -> int:
         """How many packets at the front are sound."""
@@ -97,13 +97,13 @@ class PacketFraming:
     def _noise_size(self) -> int:
         """Octets to skip at the front, no further than the next search, or the result would depend on the cut.
 
-        A match keeps the buffer from being resized, so none may outlive this function.
+        Two that belong together may go one beyond it. A match keeps the buffer from being resized, so none may
+        outlive this function.
         """
-        near = self._noise.match(self._buffer, 0, self._search_in)
-        if near is not None and near.end():
-            return near.end()
-        pair = self._noise.match(self._buffer, 0, 2)
-        return 0 if pair is None else pair.end()
+        skipped = self._noise.match(self._buffer, 0, self._search_in)
+        if self._search_in == 1 and skipped is not None and not skipped.end():
+            skipped = self._noise.match(self._buffer, 0, 2)
+        return 0 if skipped is None else skipped.end()
 
     def _take(self, count: int) -> bytes:
         taken = bytes(self._buffer[:count])
