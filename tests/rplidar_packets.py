@@ -86,7 +86,7 @@ STREAMS = [
 
 
 def held_octets(thing: object) -> int:
-    """Octets in the byte arrays of an object and of the decoder or framing that it owns."""
+    """Octets that an object holds, and the decoder or framing that it owns."""
     owned = [getattr(thing, name) for name in ("_decoder", "_framing") if getattr(thing, name, None) is not None]
-    held = sum(len(held) for held in vars(thing).values() if isinstance(held, bytearray))
+    held = sum(len(held) for held in vars(thing).values() if isinstance(held, bytes | bytearray))
     return held + sum(held_octets(part) for part in owned)

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from oht50d.codec.rplidar.answers import AnswerKind, describe, encode_descriptor
 from oht50d.codec.rplidar.dense import DenseDecoder
 from oht50d.codec.rplidar.express import ExpressDecoder
 from oht50d.codec.rplidar.hq import HqDecoder
+from oht50d.codec.rplidar.parser import ClientEvent, RplidarClient, ScanStarted
 from oht50d.codec.rplidar.samples import ChecksumError, EncoderReset, Samples, ScanReset, StreamEvent
 from oht50d.codec.rplidar.standard import StandardDecoder
 from oht50d.codec.rplidar.ultra import UltraDecoder
@@ -43,7 +45,9 @@ def pieces(stream: bytes, cut: str, packet_size: int) -> Iterator[bytes]:
         position += size
 
 
-def decode(receive: Receive, chunks: Iterator[bytes]) -> tuple[list[list[int]], list[list[Any]]]:
+def decode(
+    receive: Receive | Callable[[bytes], list[ClientEvent]], chunks: Iterator[bytes]
+) -> tuple[list[list[int]], list[list[Any]]]:
     nodes: list[list[int]] = []
     events: list[list[Any]] = []
     for chunk in chunks:
@@ -86,3 +90,19 @@ def test_negative_distances_are_no_returns_where_that_is_asked_for(path: Path) -
     expected = [[a, d, q, f] if d < 1 << 31 else [a, 0, 0, f] for a, d, q, f in vector["nodes"]]
     assert nodes == expected
     assert (expected != vector["nodes"]) == ("negative" in path.name)
+
+
+@pytest.mark.parametrize("cut", ["whole", "random 1"])
+@pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
+def test_the_client_tells_the_same_behind_a_descriptor(path: Path, cut: str) -> None:
+    vector = json.loads(path.read_text())
+    kind = AnswerKind(int(vector["kind"], 16))
+    client = RplidarClient()
+    client.expect(kind, sample_us=vector["sample_duration_us"])
+    assert client.receive_data(b"\xa5" + encode_descriptor(describe(kind))) == [ScanStarted(kind)]
+    nodes, events = decode(client.receive_data, chunks_of(vector, cut))
+    assert events == vector["events"]
+    assert nodes == [
+        [a, d, q, f] if d < 1 << 31 or kind is AnswerKind.HQ else [a, 0, 0, f] for a, d, q, f in vector["nodes"]
+    ]
+    assert client.checksum_errors == [name for _, name in events].count("checksum_error")

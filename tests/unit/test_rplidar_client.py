@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+from rplidar_packets import SAMPLE_US, STREAMS, Stream
 
 from oht50d.codec.rplidar.answers import (
     AnswerKind,
@@ -311,3 +312,29 @@ def test_a_dense_scan_needs_its_sample_time(kind: AnswerKind, sample_us: int | N
     with pytest.raises(LocalProtocolError):
         client.expect(kind, sample_us=sample_us)
     assert client.receive_data(info_answer()) == [InfoAnswer(INFO)], "what was awaited still is"
+
+
+each_stream = pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.kind.name)
+
+
+@each_stream
+def test_a_device_that_already_streams_is_asked_and_started_anew(stream: Stream) -> None:
+    running = b"".join(map(stream.packet, range(4)))[7:-5]
+    client = RplidarClient()
+    client.expect(AnswerKind.INFO)
+    assert client.receive_data(running + b"\xa5" + info_answer()) == [InfoAnswer(INFO)]
+    client.expect(stream.kind, sample_us=SAMPLE_US)
+    events = client.receive_data(running + head(stream.kind) + b"".join(map(stream.packet, range(10, 14))))
+    assert events[0] == ScanStarted(stream.kind)
+    assert stream.numbers(events) == list(range(10, 14 - stream.lag))
+    assert client.checksum_errors == 0
+
+
+@each_stream
+def test_drained_input_costs_a_partial_packet_of_every_kind_and_no_more(stream: Stream) -> None:
+    client = RplidarClient()
+    client.expect(stream.kind, sample_us=SAMPLE_US)
+    client.receive_data(head(stream.kind) + stream.packet(0) + stream.packet(1)[:50])
+    client.resynchronise()
+    assert stream.numbers(client.receive_data(stream.packet(5) + stream.packet(6))) == [5, 6][: 2 - stream.lag]
+    assert (client.checksum_errors, client.noise_bytes) == (0, 0)

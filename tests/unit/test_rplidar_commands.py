@@ -115,3 +115,8 @@ def test_the_device_reads_what_the_host_sends() -> None:
 def test_payloads_that_cannot_be_are_the_remote_sides_error(decode: Callable[[bytes], int], payload: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         decode(payload)
+
+
+def test_a_payload_that_a_request_does_not_have_is_refused() -> None:
+    with pytest.raises(LocalProtocolError, match="SET_MOTOR_PWM has no payload of 3 octets"):
+        commands.encode_payload_request(commands.Command.SET_MOTOR_PWM, bytes(3))

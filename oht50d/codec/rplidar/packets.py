@@ -32,7 +32,9 @@ class PacketFraming:
     the start octets, or end with the first of them, can keep it misaligned for ever. Here, once three packets' worth
     of octets have passed without a sound packet (the vendor's own vectors recover by themselves sooner), and then
     for each further packet's worth, the newest octets (less than three packets) are searched for a sound packet at
-    any place; framing goes on from the first one. So at most two good packets are lost after garbage.
+    any place. Framing goes on from the newest one, so that nothing old is told as if it had just come. A packet that
+    was found in this way may be an accident, so without a second one behind it the search goes on at once. At most
+    two good packets are lost after garbage.
 
     `noise` matches what is skipped at the front: never anything at a front that may begin a packet, and never more
     than two octets at a time that belong together. `start` finds the places where a packet may begin. `are_sound`
@@ -54,6 +56,7 @@ class PacketFraming:
         self._buffer = bytearray()
         self._recent = bytearray()
         self._search_in = _PATIENCE * size
+        self._is_doubtful = False
         self._again = 0
         self.noise_bytes = 0
         self.checksum_errors = 0
@@ -62,7 +65,7 @@ class PacketFraming:
         """Forget everything but the counts."""
         self._buffer.clear()
         self._again = 0
-        self._forget_lost()
+        self._be_in_step(is_sure=True)
 
     def receive_data(self, octets: bytes) -> list[bytes | Gap]:
         """Runs of sound packets in a row and the gaps between them, in order; the cut of the stream changes nothing.
@@ -80,7 +83,7 @@ class PacketFraming:
                 break
             elif count := self._sound_count():
                 found.append(self._take(count * self._size))
-                self._forget_lost()
+                self._be_in_step(is_sure=count > 1 or not self._is_doubtful)
             else:
                 found.append(Gap.CHECKSUM)
                 self.checksum_errors += 1
@@ -120,19 +123,20 @@ class PacketFraming:
             self._search()
 
     def _search(self) -> None:
-        """Put the newest octets back from the first sound packet among them; they are not counted twice."""
+        """Put the octets back from the newest sound packet on; they are not counted twice."""
         self._search_in = self._size
         recent = bytes(self._recent)
-        for match in self._start.finditer(recent):
-            begin = match.start()
+        for begin in reversed([match.start() for match in self._start.finditer(recent)]):
             if begin + self._size > len(recent):
-                return
+                continue
             if self._are_sound(np.frombuffer(recent, np.uint8, self._size, begin).reshape(1, -1))[0]:
                 self._again = len(recent) - begin
                 self._buffer[:0] = recent[begin:]
-                self._forget_lost()
+                self._recent.clear()
+                self._is_doubtful = True
                 return
 
-    def _forget_lost(self) -> None:
+    def _be_in_step(self, *, is_sure: bool) -> None:
         self._recent.clear()
-        self._search_in = _PATIENCE * self._size
+        self._search_in = (_PATIENCE if is_sure else 1) * self._size
+        self._is_doubtful = False
