@@ -213,7 +213,7 @@ def test_a_still_scene_that_looks_like_starts_is_a_trap_for_the_vendors_framing(
 
 
 @each_stream
-def test_what_was_found_late_is_not_told_as_if_it_had_just_come(stream: Stream) -> None:
+def test_a_search_goes_on_from_the_newest_packet(stream: Stream) -> None:
     decoder = stream.decoder()
     stale = stream.packet(0) + stream.packet(1)
     # Misaligned by what comes before; two good packets, then nothing but noise until the search.

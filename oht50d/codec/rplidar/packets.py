@@ -32,9 +32,9 @@ class PacketFraming:
     the start octets, or end with the first of them, can keep it misaligned for ever. Here, once three packets' worth
     of octets have passed without a sound packet (the vendor's own vectors recover by themselves sooner), and then
     for each further packet's worth, the newest octets (less than three packets) are searched for a sound packet at
-    any place. Framing goes on from the newest one, so that nothing old is told as if it had just come. A packet that
-    was found in this way may be an accident, so without a second one behind it the search goes on at once. At most
-    two good packets are lost after garbage.
+    any place. Framing goes on from the newest one, because what is found late is dated as if it had just come. A
+    packet that was found in this way may be an accident, so without a second one behind it the search goes on at
+    once. At most two good packets are lost after garbage.
 
     `noise` matches what is skipped at the front: never anything at a front that may begin a packet, and never more
     than two octets at a time that belong together. `start` finds the places where a packet may begin. `are_sound`
