@@ -18,6 +18,8 @@ from oht50d.codec.rplidar.hq import HqNode, encode_hq_packet
 from oht50d.codec.rplidar.samples import EncoderReset, Samples, ScanReset
 from oht50d.codec.rplidar.ultra import (
     _CORRECTIONS_Q16,
+    _LEVELS,
+    _MAJORS_MM,
     UltraCabin,
     UltraDecoder,
     decode_major,
@@ -154,6 +156,11 @@ def test_corrections_of_an_ultra_capsule_equal_the_fact_sheet() -> None:
     assert len(_CORRECTIONS_Q16) == 98361 // 200 + 2
     assert (_CORRECTIONS_Q16[0], _CORRECTIONS_Q16[-1]) == (524256, 491483)
     assert _CORRECTIONS_Q16[491] < 0
+
+
+def test_the_tables_of_an_ultra_capsule_equal_the_bit_scale() -> None:
+    told = list(zip(_MAJORS_MM.tolist(), _LEVELS.tolist(), strict=True))
+    assert told == [decode_major(major) for major in range(4096)]
 
 
 def swept(sweep: Sweep, samples: int) -> list[tuple[int, int]]:

@@ -69,7 +69,16 @@ def _corrections_q16() -> Integers:
     return np.array([_correction_q16(offset) for offset in [*offsets, fallback_7_5_degrees]], np.int64)
 
 
-_MAJORS_MM, _LEVELS = np.array([decode_major(major) for major in range(4096)], np.int64).T.copy()
+def _major_tables() -> tuple[Integers, Integers]:
+    """`decode_major` for all 4096; a loop over them would cost 3 ms of every start."""
+    values_mm, levels = np.zeros(4096, np.int64), np.zeros(4096, np.int64)
+    for least, level, base_mm in reversed(_BIT_SCALE):
+        values_mm[least:] = base_mm + (np.arange(4096 - least) << level)
+        levels[least:] = level
+    return values_mm, levels
+
+
+_MAJORS_MM, _LEVELS = _major_tables()
 _CORRECTIONS_Q16 = _corrections_q16()
 
 
