@@ -33,8 +33,8 @@ class PacketFraming:
     of octets have passed without a sound packet (the vendor's own vectors recover by themselves sooner), and then
     for each further packet's worth, the newest octets (less than three packets) are searched for a sound packet at
     any place. Framing goes on from the newest one, because what is found late is dated as if it had just come. A
-    packet that was found in this way may be an accident, so without a second one behind it the search goes on at
-    once. At most two good packets are lost after garbage.
+    single packet between gaps may be an accident of its checksum, so behind it the search begins after one packet's
+    worth. At most two good packets are lost after garbage.
 
     `noise` matches what is skipped at the front: never anything at a front that may begin a packet, and never more
     than two octets at a time that belong together. `start` finds the places where a packet may begin. `are_sound`
@@ -56,7 +56,7 @@ class PacketFraming:
         self._buffer = bytearray()
         self._recent = bytearray()
         self._search_in = _PATIENCE * size
-        self._is_doubtful = False
+        self._is_in_step = False
         self._again = 0
         self.noise_bytes = 0
         self.checksum_errors = 0
@@ -65,7 +65,9 @@ class PacketFraming:
         """Forget everything but the counts."""
         self._buffer.clear()
         self._again = 0
-        self._be_in_step(is_sure=True)
+        self._is_in_step = False
+        self._recent.clear()
+        self._search_in = _PATIENCE * self._size
 
     def receive_data(self, octets: bytes) -> list[bytes | Gap]:
         """Runs of sound packets in a row and the gaps between them, in order; the cut of the stream changes nothing.
@@ -83,7 +85,7 @@ class PacketFraming:
                 break
             elif count := self._sound_count():
                 found.append(self._take(count * self._size))
-                self._be_in_step(is_sure=count > 1 or not self._is_doubtful)
+                self._be_in_step(is_sure=count > 1 or self._is_in_step)
             else:
                 found.append(Gap.CHECKSUM)
                 self.checksum_errors += 1
@@ -116,6 +118,7 @@ class PacketFraming:
         return taken
 
     def _lose(self, octets: bytes) -> None:
+        self._is_in_step = False
         self._recent += octets
         del self._recent[: 1 - _WINDOW * self._size]
         self._search_in -= len(octets)
@@ -133,10 +136,9 @@ class PacketFraming:
                 self._again = len(recent) - begin
                 self._buffer[:0] = recent[begin:]
                 self._recent.clear()
-                self._is_doubtful = True
                 return
 
     def _be_in_step(self, *, is_sure: bool) -> None:
         self._recent.clear()
         self._search_in = (_PATIENCE if is_sure else 1) * self._size
-        self._is_doubtful = False
+        self._is_in_step = True
