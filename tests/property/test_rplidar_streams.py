@@ -215,7 +215,7 @@ def test_a_still_scene_that_looks_like_starts_is_a_trap_for_the_vendors_framing(
 @each_stream
 def test_a_search_goes_on_from_the_newest_packet(stream: Stream) -> None:
     decoder = stream.decoder()
-    stale = stream.packet(0) + stream.packet(1)
+    stale = stream.packet(0) + bytes(3) + stream.packet(1)
     # Misaligned by what comes before; two good packets, then nothing but noise until the search.
     events = decoder.receive_data(stream.packet(9)[:2] + stale + bytes(2 * stream.size))
     assert 0 not in stream.numbers(events)

@@ -28,13 +28,14 @@ class Gap(enum.Enum):
 class PacketFraming:
     """Cuts a stream as the vendor's reference does, octet for octet, with one deviation.
 
-    The deviation: the reference never looks again at what it has thrown away, so a still scene whose packets contain
-    the start octets, or end with the first of them, can keep it misaligned for ever. Here, once three packets' worth
-    of octets have passed without a sound packet (the vendor's own vectors recover by themselves sooner), and then
-    for each further packet's worth, the newest octets (less than three packets) are searched for a sound packet at
-    any place. Framing goes on from the newest one, because what is found late is dated as if it had just come. A
-    single packet between gaps may be an accident of its checksum, so behind it the search begins after one packet's
-    worth. At most two good packets are lost after garbage.
+    The deviation: the reference never looks again at what it has thrown away, so a still scene whose packets
+    contain the start octets, or end with the first of them, can keep it misaligned for ever. Here, once three
+    packets' worth of octets have passed without a sound packet (the vendor's own vectors recover by themselves
+    sooner), and then for each further packet's worth, the newest octets (less than three packets) are searched for
+    a sound packet at any place. Framing goes on from the newest one, or the first of those in a row with it,
+    because what is found late is dated as if it had just come. A single packet between gaps may be an accident of
+    its checksum, so behind it the search begins after one packet's worth. At most two good packets are lost after
+    garbage.
 
     `noise` matches what is skipped at the front: never anything at a front that may begin a packet, and never more
     than two octets at a time that belong together. `start` finds the places where a packet may begin. `are_sound`
@@ -126,17 +127,23 @@ class PacketFraming:
             self._search()
 
     def _search(self) -> None:
-        """Put the octets back from the newest sound packet on; they are not counted twice."""
+        """Put the newest sound packet back, those in a row with it, and what follows; it is not counted twice."""
         self._search_in = self._size
         recent = bytes(self._recent)
-        for begin in reversed([match.start() for match in self._start.finditer(recent)]):
-            if begin + self._size > len(recent):
-                continue
-            if self._are_sound(np.frombuffer(recent, np.uint8, self._size, begin).reshape(1, -1))[0]:
+        for newest in reversed([match.start() for match in self._start.finditer(recent)]):
+            if self._is_sound_at(recent, newest):
+                begin = newest
+                while self._is_sound_at(recent, begin - self._size):
+                    begin -= self._size
                 self._again = len(recent) - begin
                 self._buffer[:0] = recent[begin:]
                 self._recent.clear()
                 return
+
+    def _is_sound_at(self, octets: bytes, begin: int) -> bool:
+        if begin < 0 or begin + self._size > len(octets):
+            return False
+        return bool(self._are_sound(np.frombuffer(octets, np.uint8, self._size, begin).reshape(1, -1))[0])
 
     def _be_in_step(self, *, is_sure: bool) -> None:
         self._recent.clear()
