@@ -7,6 +7,7 @@ memory at every moment, and in step again within two packets of good data.
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 from rplidar_packets import SAMPLE_US, STREAMS, Stream, held_octets
 
@@ -101,17 +102,21 @@ def cuts(dice: random.Random, octets: bytes) -> Iterator[bytes]:
         position += size
 
 
+def feed(dice: random.Random, reader: Any, octets: bytes, most: int) -> int:
+    """All of `octets` in random pieces; `reader` never holds more than `most` of them. Returns how many they are."""
+    for piece in cuts(dice, octets):
+        reader.receive_data(piece)
+        assert held_octets(reader) <= most
+    return len(octets)
+
+
 def fuzz_stream(stream: Stream, seed: int, amount: int) -> int:
     """Feed `amount` octets or more to one decoder, good packets between them; returns how many."""
     dice = random.Random(seed)
     decoder = stream.decoder()
     fed = 0
     while fed < amount:
-        octets = burst(dice)
-        fed += len(octets)
-        for piece in cuts(dice, octets):
-            decoder.receive_data(piece)
-            assert held_octets(decoder) < 4 * stream.size
+        fed += feed(dice, decoder, burst(dice), 4 * stream.size - 1)
         told = [n for number in range(1, 7) for n in stream.numbers(decoder.receive_data(stream.packet(number)))]
         # What the burst left behind may come first, such as its last packet; then one of the first three good ones.
         wanted = list(range(3, 7 - stream.lag))
@@ -125,11 +130,7 @@ def fuzz_standard(seed: int, amount: int) -> int:
     decoder = StandardDecoder()
     fed = 0
     while fed < amount:
-        octets = burst(dice)
-        fed += len(octets)
-        for piece in cuts(dice, octets):
-            decoder.receive_data(piece)
-            assert held_octets(decoder) < len(NODE)
+        fed += feed(dice, decoder, burst(dice), len(NODE) - 1)
         decoder.receive_data(NODE * 2)
         (samples,) = decoder.receive_data(NODE)
         assert isinstance(samples, Samples)
@@ -151,9 +152,7 @@ def fuzz_client(seed: int, amount: int) -> int:
         fed += len(octets)
         if kind in REPEATED_KINDS and dice.random() < 0.8:
             octets = encode_descriptor(describe(kind)) + octets
-        for piece in cuts(dice, octets):
-            client.receive_data(piece)
-            assert held_octets(client) <= most
+        feed(dice, client, octets, most)
         _ask_again(client, dice.choice([*SINGLES]))
     return fed
 
@@ -176,11 +175,7 @@ def fuzz_requests(seed: int, amount: int) -> int:
     parser = RequestParser()
     fed = 0
     while fed < amount:
-        octets = burst(dice)
-        fed += len(octets)
-        for piece in cuts(dice, octets):
-            parser.receive_data(piece)
-            assert held_octets(parser) <= REQUEST_MAX
+        fed += feed(dice, parser, burst(dice), REQUEST_MAX)
         found = parser.receive_data(encode_motor_pwm(660) * 13)
         assert found
         assert found[-1].payload == b"\x94\x02"

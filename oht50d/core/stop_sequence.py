@@ -45,11 +45,11 @@ class StopSequencer:
         return self.is_judged and self._run is not None and now_ns - self._run.limits_from_ns < PRESSING_NS
 
     def is_young(self, now_ns: int) -> bool:
-        """True while a stop, judged or not, has begun or was begun again lately: nothing from outside comes between."""
+        """True while a stop, judged or not, has begun lately, or was asked for again: nothing comes between."""
         run = self._run
         if run is None or run.is_done:
             return False
-        return now_ns - max(run.started_ns, run.limits_from_ns) < PRESSING_NS
+        return now_ns - max(run.started_ns, run.limits_from_ns, run.asked_ns) < PRESSING_NS
 
     @property
     def kind(self) -> StopKind | None:

@@ -402,6 +402,10 @@ async def test_a_new_stop_has_the_wire_alone_and_the_errand_waits(autojump_clock
         assert found["outcome"] == "read", "and meanwhile a technician can look for the reason"
         assert now_ns() - tripped_ns >= PRESSING_NS
         assert counter.errands.waiting == 0
+        pressed_ns = now_ns()
+        bench.bus.repeat_stop((Cause(CauseCode.OPERATOR_STOP, pressed_ns),))
+        await counter.ask(op="reg_get", names=["dock.accel_x"])
+        assert now_ns() - pressed_ns >= PRESSING_NS, "a STOP pressed again has the wire alone again"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from oht50d.codec.rplidar.commands import checksum
-from oht50d.codec.rplidar.packets import Gap, Octets, PacketFraming
+from oht50d.codec.rplidar.packets import FramedDecoder, Gap, Octets, PacketFraming
 from oht50d.codec.rplidar.samples import ChecksumError, EncoderReset, Samples, ScanReset, StreamEvent
 from oht50d.model.errors import LocalProtocolError
 
@@ -159,7 +159,7 @@ def _wide_hits(sweep: Sweep, samples: int) -> Iterator[int]:
             yield from (row * samples + hit for hit in (first, first + 1) if 0 <= hit < samples)
 
 
-class CapsuleDecoder(ABC):
+class CapsuleDecoder(FramedDecoder, ABC):
     """Samples from a stream of capsules of one kind, bit for bit as the vendor's reference.
 
     The one deviation is the search of `PacketFraming`. A capsule is told when its successor is in, so the first one
@@ -171,23 +171,13 @@ class CapsuleDecoder(ABC):
     _start_offset = 2
 
     def __init__(self) -> None:
-        self._framing = PacketFraming(self.size, _NOISE, _START, _are_sound)
+        super().__init__(PacketFraming(self.size, _NOISE, _START, _are_sound))
         self._run = b""
         self._events: list[StreamEvent] = []
 
-    @property
-    def noise_bytes(self) -> int:
-        """Octets that belonged to no packet."""
-        return self._framing.noise_bytes
-
-    @property
-    def checksum_errors(self) -> int:
-        """Packets dropped for their checksum."""
-        return self._framing.checksum_errors
-
     def reset(self) -> None:
         """Forget everything but the counts."""
-        self._framing.reset()
+        super().reset()
         self._run = b""
 
     def receive_data(self, octets: bytes) -> list[StreamEvent]:

@@ -11,7 +11,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from oht50d.codec.rplidar.packets import Gap, PacketFraming
+from oht50d.codec.rplidar.packets import FramedDecoder, Gap, PacketFraming
 from oht50d.codec.rplidar.samples import ChecksumError, Samples, StreamEvent
 from oht50d.model.errors import LocalProtocolError
 
@@ -47,27 +47,13 @@ def encode_hq_packet(nodes: Sequence[HqNode], *, timestamp: int = 0) -> bytes:
     return body + _crc(body).to_bytes(_CRC_SIZE, "little")
 
 
-class HqDecoder:
+class HqDecoder(FramedDecoder):
     """Nodes from a byte stream, unchanged; bit for bit as the vendor's reference but for the search of the framing."""
 
     lag = 0
 
     def __init__(self) -> None:
-        self._framing = PacketFraming(PACKET_SIZE, re.compile(rb"[^\xa5]*"), re.compile(_START), _are_sound)
-
-    @property
-    def noise_bytes(self) -> int:
-        """Octets that belonged to no packet."""
-        return self._framing.noise_bytes
-
-    @property
-    def checksum_errors(self) -> int:
-        """Packets dropped for their CRC."""
-        return self._framing.checksum_errors
-
-    def reset(self) -> None:
-        """Forget everything but the counts."""
-        self._framing.reset()
+        super().__init__(PacketFraming(PACKET_SIZE, re.compile(rb"[^\xa5]*"), re.compile(_START), _are_sound))
 
     def receive_data(self, octets: bytes) -> list[StreamEvent]:
         """Samples and checksum errors in their order; consecutive packets share one Samples. Never raises."""

@@ -149,3 +149,24 @@ class PacketFraming:
         self._recent.clear()
         self._search_in = (_PATIENCE if is_sure else 1) * self._size
         self._is_in_step = True
+
+
+class FramedDecoder:
+    """What decoders of packets have in common: the framing of their kind and its counts."""
+
+    def __init__(self, framing: PacketFraming) -> None:
+        self._framing = framing
+
+    @property
+    def noise_bytes(self) -> int:
+        """Octets that belonged to no packet."""
+        return self._framing.noise_bytes
+
+    @property
+    def checksum_errors(self) -> int:
+        """Packets dropped for their checksum."""
+        return self._framing.checksum_errors
+
+    def reset(self) -> None:
+        """Forget everything but the counts."""
+        self._framing.reset()
